@@ -1,1 +1,29 @@
+"One interface to every object store."
 __version__ = "0.1.0"
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+# Where each public name lives; it is imported when it is first asked for, so that `import objstore` costs next to nothing.
+_homes = {
+    'connect':'connect', 'locate':'connect', 'ObjectStoreInterface':'interface', 'Bucket':'interface', 'Stats':'stats', 'Report':'report',
+    'MemoryObjectStore':'backends.memory', 'LocalObjectStore':'backends.local', 'S3ObjectStore':'backends.s3',
+}
+__all__ = [*_homes]
+
+if TYPE_CHECKING:
+    from .backends.local import LocalObjectStore as LocalObjectStore
+    from .backends.memory import MemoryObjectStore as MemoryObjectStore
+    from .backends.s3 import S3ObjectStore as S3ObjectStore
+    from .connect import connect as connect, locate as locate
+    from .interface import Bucket as Bucket, ObjectStoreInterface as ObjectStoreInterface
+    from .report import Report as Report
+    from .stats import Stats as Stats
+
+
+def __getattr__(name):
+    if name not in _homes: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{_homes[name]}'), name)
+
+
+def __dir__(): return sorted({*globals(), *_homes})
