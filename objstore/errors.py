@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import TypeVar
 
-# %% ../nbs/00_errors.ipynb #f741d1a3
+# %% ../nbs/00_errors.ipynb #5ccd31b9
 class ObjStoreError(Exception):
     "What happened and what to do, with the place it happened."
     def __init__(self,
@@ -32,6 +32,10 @@ class ObjStoreError(Exception):
         place = '/'.join(p for p in (self.bucket, self.key) if p)
         where = ' '.join(p for p in (self.op, place, self.store and f'on {self.store}') if p)
         return f'{self.message} ({where})' if where else self.message
+
+    def place(self, *, store:str, bucket:str, key:str, op:str)->None:
+        "Say where it happened, as far as that is not known yet."
+        self.__dict__.update({name: value for name,value in dict(store=store, bucket=bucket, key=key, op=op).items() if not getattr(self, name)})
 
     def __reduce__(self): return _rebuild, (type(self), self.__dict__)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ObjectStoreInterface', 'Bucket']
 
-# %% ../nbs/10_interface.ipynb #b1b4641a
+# %% ../nbs/10_interface.ipynb #edb0dbd4
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -19,11 +19,11 @@ from .backend import Backend, Batch, Change, capabilities
 from .errors import *
 from .keys import Filter, check_key, check_metadata, item_filter, literal_prefix, name_filter
 from .payload import Data, PutOptions, Reader, ReadOptions, check_data, is_replayable
-from .report import Report
+from .report import Report, Row
 from .retry import Patience, resumed, retry
 from .stats import Stats, human_size
 
-# %% ../nbs/10_interface.ipynb #7c2984df
+# %% ../nbs/10_interface.ipynb #a9b543dc
 class _Checks(Backend):
     "What every verb does before and around a request."
     patience = Patience()
@@ -33,8 +33,7 @@ class _Checks(Backend):
         "Errors that pass through say where they happened."
         try: yield
         except ObjStoreError as e:
-            for name,value in dict(store=self.url, bucket=bucket, key=key, op=op).items():
-                if not getattr(e, name): setattr(e, name, value)
+            e.place(store=self.url, bucket=bucket, key=key, op=op)
             raise
 
     def _placed(self, op, bucket, key, items):
@@ -57,7 +56,7 @@ class _Checks(Backend):
         except NetworkError as e: error = e
         raise UnknownOutcomeError(f'{error.message}: the write may have happened, so look before you repeat it') from because(error)
 
-# %% ../nbs/10_interface.ipynb #eb3b1b00
+# %% ../nbs/10_interface.ipynb #9a584f00
 class _BucketVerbs(_Checks):
     def list_buckets(self,
         filter:Filter=None, # text is a substring; or a compiled pattern
@@ -82,18 +81,20 @@ class _BucketVerbs(_Checks):
         force:bool=False,   # with all that is in it, former versions included
     )->bool:                # `False` if there was none
         "Remove a bucket. Raises `BucketNotEmptyError` unless it is empty or `force` is given."
-        with self._at('remove_bucket', self._bucket(bucket)):
-            try:
-                if force: self._empty(bucket)
-                self._remove_bucket(bucket)
-            except NotFoundError: return False
+        with self._at('remove_bucket', self._bucket(bucket)): return self._gone(bucket, force)
+
+    def _gone(self, bucket, force):
+        try:
+            if force: self._empty(bucket)
+            self._remove_bucket(bucket)
+        except NotFoundError: return False
         return True
 
     def _empty(self, bucket):
         keys = (item.key for item in self._items(bucket, '', None, None, None))
         while page := list(islice(keys, 1000)): Report(list(self._remove_items(bucket, page))).raise_failed()
 
-# %% ../nbs/10_interface.ipynb #0384c2d2
+# %% ../nbs/10_interface.ipynb #fb745ef8
 class _ItemVerbs(_BucketVerbs):
     def find_items(self,
         bucket:str,
@@ -216,8 +217,15 @@ class _ItemVerbs(_BucketVerbs):
     )->Report:              # a row for each key; what was not there counts as removed
         "Remove many objects, as many to a request as the provider takes; one failure stops no other."
         keys = [check_key(key) for key in keys]
-        with self._at('remove_items', self._bucket(bucket)):
-            return Report([row for start in range(0, len(keys), 1000) for row in self._remove_items(bucket, keys[start:start + 1000])])
+        self._bucket(bucket)
+        return Report([row for start in range(0, len(keys), 1000) for row in self._remove_page(bucket, keys[start:start + 1000])])
+
+    def _remove_page(self, bucket, keys):
+        try:
+            with self._at('remove_items', bucket): rows = retry(lambda: list(self._remove_items(bucket, keys)), self.patience)
+        except ObjStoreError as e: rows = [Row(key, 'failed', e) for key in keys]
+        for error in (row.error for row in rows if row.error): error.place(store=self.url, bucket=bucket, key='', op='remove_items')
+        return rows
 
 # %% ../nbs/10_interface.ipynb #6c0f76a0
 class ObjectStoreInterface(_ItemVerbs):
