@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 # Where each public name lives; it is imported when it is first asked for, so that `import objstore` costs next to nothing.
 _homes = {
-    'connect':'connect', 'locate':'connect', 'ObjectStoreInterface':'interface', 'Bucket':'interface', 'Stats':'stats', 'Report':'report',
+    'connect':'urls', 'locate':'urls', 'ObjectStoreInterface':'interface', 'Bucket':'interface', 'Stats':'stats', 'Report':'report',
     'MemoryObjectStore':'backends.memory', 'LocalObjectStore':'backends.local', 'S3ObjectStore':'backends.s3',
 }
-__all__ = [*_homes]
+__all__ = ['connect', 'locate', 'ObjectStoreInterface', 'Bucket', 'Stats', 'Report', 'MemoryObjectStore', 'LocalObjectStore', 'S3ObjectStore']
 
 if TYPE_CHECKING:
     from .backends.local import LocalObjectStore as LocalObjectStore
     from .backends.memory import MemoryObjectStore as MemoryObjectStore
     from .backends.s3 import S3ObjectStore as S3ObjectStore
-    from .connect import connect as connect, locate as locate
+    from .urls import connect as connect, locate as locate
     from .interface import Bucket as Bucket, ObjectStoreInterface as ObjectStoreInterface
     from .report import Report as Report
     from .stats import Stats as Stats

@@ -28,7 +28,7 @@ capabilities = {
     'atomic_batch':  'make many puts and removes in one step',
 }
 
-# %% ../nbs/09_backend.ipynb #1550f1a5
+# %% ../nbs/09_backend.ipynb #c8b8d474
 class Backend(ABC):
     "What a provider must be taught; arguments arrive checked, errors may leave their place blank."
     scheme:str          # of its URLs: `s3`
@@ -50,11 +50,11 @@ class Backend(ABC):
     @abstractmethod
     def _read(self, bucket:str, key:str, options:ReadOptions)->Reader: "Its `stats` are of the object whose bytes come."
     @abstractmethod
-    def _get_stats(self, bucket:str, key:str, version:str|None)->Stats: "One request."
+    def _get_stats(self, bucket:str, key:str, version:str|int|None)->Stats: "One request."
     @abstractmethod
-    def _copy(self, bucket:str, key:str, to_bucket:str, to_key:str, version:str|None, create:bool)->Stats: "With metadata and type."
+    def _copy(self, bucket:str, key:str, to_bucket:str, to_key:str, version:str|int|None, create:bool)->Stats: "With metadata and type."
     @abstractmethod
-    def _remove(self, bucket:str, key:str, version:str|None)->bool: "`False` if there was none."
+    def _remove(self, bucket:str, key:str, version:str|int|None)->bool: "`False` if there was none."
 
     def _remove_items(self, bucket:str, keys:list[str])->Iterator[Row]:
         "A row a key, in order. Worth its own version where a provider takes many keys to a request."

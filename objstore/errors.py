@@ -89,12 +89,13 @@ def scrub(
 # %% ../nbs/00_errors.ipynb #5c62a48f
 class Cause(Exception): "What an SDK or the operating system said, as text free of secrets."
 
-# %% ../nbs/00_errors.ipynb #fe4dc6d9
+# %% ../nbs/00_errors.ipynb #fde1d233
 def because(
     error:BaseException, # what the SDK raised
 )->Cause:
-    "The cause to chain in place of `error`: its type and its scrubbed text."
-    return Cause(f'{type(error).__module__}.{type(error).__qualname__}: {scrub(str(error))}')
+    "The cause to chain in place of `error`: its type and its scrubbed text, without the page a server sent."
+    text = re.sub('<.*', '…', str(error), flags=re.S)
+    return Cause(f'{type(error).__module__}.{type(error).__qualname__}: {scrub(text)}')
 
 # %% ../nbs/00_errors.ipynb #859ae04c
 T = TypeVar('T')
@@ -109,12 +110,13 @@ def sealed(
     except kinds as e: error,cause = translate(e),because(e)
     raise error from cause
 
-# %% ../nbs/00_errors.ipynb #e59f75b1
+# %% ../nbs/00_errors.ipynb #6c836f6f
 def nearest(
     name:str,            # what was written
     known:Iterable[str], # what could have been meant
 )->str:                  # `did you mean 'x'?`, or all that is known
     "The end of an error message about an unknown name."
     known = sorted(known)
+    if not known: return 'there are none'
     close = get_close_matches(name, known, n=1)
     return f'did you mean {close[0]!r}?' if close else f"known: {', '.join(known)}"

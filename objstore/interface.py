@@ -94,7 +94,7 @@ class _BucketVerbs(_Checks):
         keys = (item.key for item in self._items(bucket, '', None, None, None))
         while page := list(islice(keys, 1000)): Report(list(self._remove_items(bucket, page))).raise_failed()
 
-# %% ../nbs/10_interface.ipynb #fb745ef8
+# %% ../nbs/10_interface.ipynb #aa4c02e8
 class _ItemVerbs(_BucketVerbs):
     def find_items(self,
         bucket:str,
@@ -146,7 +146,7 @@ class _ItemVerbs(_BucketVerbs):
         for name in ('metadata', 'content_type', 'if_match', 'if_none_match'): self._need(name, bool(getattr(options, name)))
 
     def read(self, bucket:str, key:str, *,
-        version:str|None=None,  # native version; `None` is the current one
+        version:str|int|None=None,  # native version; `None` is the current one
         start:int=0,            # first byte
         end:int|None=None,      # the byte after the last
         if_match:str|None=None, # the etag the object must have, else `PreconditionError`
@@ -165,7 +165,7 @@ class _ItemVerbs(_BucketVerbs):
         with self._at('read', bucket, key), reader: yield from resumed(reader, reopen, self.patience)
 
     def get(self, bucket:str, key:str, *,
-        version:str|None=None,  # native version; `None` is the current one
+        version:str|int|None=None,  # native version; `None` is the current one
         start:int=0,            # first byte
         end:int|None=None,      # the byte after the last
     )->bytes:
@@ -173,7 +173,7 @@ class _ItemVerbs(_BucketVerbs):
         with self.read(bucket, key, version=version, start=start, end=end) as reader: return reader.read()
 
     def get_stats(self, bucket:str, key:str, *,
-        version:str|None=None,
+        version:str|int|None=None,
     )->Stats:
         "What is known of an object without its bytes. Raises `NotFoundError`. Costs one request."
         with self._at('get_stats', bucket, key):
@@ -194,7 +194,7 @@ class _ItemVerbs(_BucketVerbs):
         to_bucket:str,
         to_key:str,
         *,
-        version:str|None=None,       # copy this former version
+        version:str|int|None=None,       # copy this former version
         if_none_match:str|None=None, # `'*'`: there must be no object at the destination
     )->Stats:
         "Copy an object with its metadata and content type, inside the store where it can. Costs one or two requests."
@@ -205,7 +205,7 @@ class _ItemVerbs(_BucketVerbs):
             return self._decided(copy) if if_none_match else retry(copy, self.patience)
 
     def remove(self, bucket:str, key:str, *,
-        version:str|None=None, # remove this version for good
+        version:str|int|None=None, # remove this version for good
     )->bool:                   # `False` if there was none
         "Remove an object; where versions are kept, leave a mark that says deleted. Costs one or two requests."
         with self._at('remove', bucket, key):
@@ -223,11 +223,12 @@ class _ItemVerbs(_BucketVerbs):
     def _remove_page(self, bucket, keys):
         try:
             with self._at('remove_items', bucket): rows = retry(lambda: list(self._remove_items(bucket, keys)), self.patience)
-        except ObjStoreError as e: rows = [Row(key, 'failed', e) for key in keys]
-        for error in (row.error for row in rows if row.error): error.place(store=self.url, bucket=bucket, key='', op='remove_items')
+        except ObjStoreError as e: return [Row(key, 'failed', e) for key in keys]
+        for row in rows:
+            if row.error: row.error.place(store=self.url, bucket=bucket, key=row.key, op='remove_items')
         return rows
 
-# %% ../nbs/10_interface.ipynb #6c0f76a0
+# %% ../nbs/10_interface.ipynb #1630e90b
 class ObjectStoreInterface(_ItemVerbs):
     "One set of verbs for every object store: buckets hold items, an item is bytes under a key."
 
@@ -241,7 +242,7 @@ class ObjectStoreInterface(_ItemVerbs):
     def download(self, bucket:str, key:str,
         path:PathLike|str, # file to write: appears whole or not at all, an old one is replaced
         *,
-        version:str|None=None,
+        version:str|int|None=None,
     )->Stats:
         "Fetch an object into a file."
         with self.read(bucket, key, version=version) as reader, new_file(Path(path)) as file: file.writelines(reader)
@@ -287,7 +288,7 @@ class ObjectStoreInterface(_ItemVerbs):
     def __enter__(self): return self
     def __exit__(self, *exc): self.close()
 
-# %% ../nbs/10_interface.ipynb #36ed2e6c
+# %% ../nbs/10_interface.ipynb #0285c691
 class Bucket:
     "The verbs of a store, for one bucket."
     def __init__(self, store:ObjectStoreInterface, name:str): self.store,self.name = store,name
@@ -302,29 +303,29 @@ class Bucket:
         "Store an object, whole or not at all; see `ObjectStoreInterface.put`."
         return self.store.put(self.name, key, data, metadata=metadata, content_type=content_type, if_match=if_match, if_none_match=if_none_match)
 
-    def get(self, key:str, *, version:str|None=None, start:int=0, end:int|None=None)->bytes:
+    def get(self, key:str, *, version:str|int|None=None, start:int=0, end:int|None=None)->bytes:
         "The bytes of an object or of the half-open range `start:end`."
         return self.store.get(self.name, key, version=version, start=start, end=end)
 
-    def read(self, key:str, *, version:str|None=None, start:int=0, end:int|None=None, if_match:str|None=None)->Reader:
+    def read(self, key:str, *, version:str|int|None=None, start:int=0, end:int|None=None, if_match:str|None=None)->Reader:
         "An object's bytes as a stream; see `ObjectStoreInterface.read`."
         return self.store.read(self.name, key, version=version, start=start, end=end, if_match=if_match)
 
-    def get_stats(self, key:str, *, version:str|None=None)->Stats:
+    def get_stats(self, key:str, *, version:str|int|None=None)->Stats:
         "What is known of an object without its bytes."
         return self.store.get_stats(self.name, key, version=version)
 
-    def copy(self, key:str, to_bucket:str, to_key:str, *, version:str|None=None, if_none_match:str|None=None)->Stats:
+    def copy(self, key:str, to_bucket:str, to_key:str, *, version:str|int|None=None, if_none_match:str|None=None)->Stats:
         "Copy an object of this bucket; see `ObjectStoreInterface.copy`."
         return self.store.copy(self.name, key, to_bucket, to_key, version=version, if_none_match=if_none_match)
 
-    def remove(self, key:str, *, version:str|None=None)->bool:
+    def remove(self, key:str, *, version:str|int|None=None)->bool:
         "Remove an object; `False` if there was none."
         return self.store.remove(self.name, key, version=version)
 
     def remove_items(self, keys:Iterable[str])->Report: "Remove many objects."; return self.store.remove_items(self.name, keys)
     def find_versions(self, key:str)->Iterator[Stats]: "Kept states, newest first."; return self.store.find_versions(self.name, key)
-    def download(self, key:str, path:PathLike|str, *, version:str|None=None)->Stats:
+    def download(self, key:str, path:PathLike|str, *, version:str|int|None=None)->Stats:
         "Fetch an object into a file that appears whole or not at all."
         return self.store.download(self.name, key, path, version=version)
 

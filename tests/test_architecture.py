@@ -12,7 +12,9 @@ functions = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 # Functions that may take `**kw`, each with its reason.
 takes_any_keyword = {
-    'objstore.connect.connect': 'the options are each backend\'s own; an unknown one is an error that names the nearest',
+    'objstore.urls.connect': 'the options are each backend\'s own; an unknown one is an error that names the nearest',
+    'objstore.urls.locate': 'the same options',
+    'objstore.checks.registry.bites': 'names are methods of a class, all handed to `type`',
 }
 
 

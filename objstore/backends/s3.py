@@ -212,7 +212,7 @@ def result_stats(bucket:str, key:str,
     version = None if meta['version'] == 'null' else meta['version']
     return Stats(bucket, key, meta['size'], meta['e_tag'], meta['last_modified'], version, headers_metadata(metadata), beside.get('Content-Type'))
 
-# %% ../../nbs/22g_s3.ipynb #8530a455
+# %% ../../nbs/22g_s3.ipynb #6497aa77
 class S3ObjectStore(_S3Buckets):
     "Buckets of Amazon S3 or of a server that speaks its language."
     copy_limit = 5 * 2**30 # bytes that one request may copy
@@ -268,14 +268,14 @@ class S3ObjectStore(_S3Buckets):
         last = '' if options.end is None else options.end - 1
         headers = {'Range':f'bytes={options.start}-{last}'} if options.start or options.end else {}
         if options.if_match: headers['If-Match'] = options.if_match
-        answer = self._s3.request('GET', bucket, key, query={'versionId':options.version} if options.version else None, headers=headers, stream=True)
+        answer = self._s3.request('GET', bucket, key, query={'versionId':str(options.version)} if options.version else None, headers=headers, stream=True)
         if answer.status == 416: raise NoSuchRange('the object ends before the range begins')
         stats = stats_of(bucket, key, answer.headers)
         start,end = options.span(stats.size or 0)
         return Reader(stats, answer.parts, end - start)
 
     def _get_stats(self, bucket, key, version):
-        query = {'versionId':version} if version else None
+        query = {'versionId':str(version)} if version else None
         answer = interruptible(lambda: self._s3.request('HEAD', bucket, key, query=query, headers={'x-amz-checksum-mode':'ENABLED'}))
         return stats_of(bucket, key, answer.headers)
 
@@ -291,7 +291,7 @@ class S3ObjectStore(_S3Buckets):
 
     def _copy(self, bucket, key, to_bucket, to_key, version, create):
         source = self._get_stats(bucket, key, version)
-        named = f"/{bucket}/{quote(key)}{f'?versionId={quote(version)}' if version else ''}"
+        named = f"/{bucket}/{quote(key)}{f'?versionId={quote(str(version))}' if version else ''}"
         headers = {'x-amz-copy-source':named, 'x-amz-copy-source-if-match':source.etag or '*'}
         beside = put_headers(PutOptions(source.metadata or {}, source.content_type))
         once = {'If-None-Match':'*'} if create else {}

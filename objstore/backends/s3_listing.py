@@ -26,7 +26,7 @@ class Page:
     items:list[Stats]
     more:dict[str,str]|None # to add to the query; `None` on the last page
 
-# %% ../../nbs/22c_s3_listing.ipynb #10ddddc9
+# %% ../../nbs/22c_s3_listing.ipynb #c36da776
 def _read(
     body:bytes,
     texts:dict[str, str],                     # takes each element's text under its name; the root's comes last
@@ -48,7 +48,8 @@ _declaration = re.compile(rb'(<\?[^>]*>)?\s*')
 
 def _has_blanks(body):
     "May there be blanks between elements? The line of the XML declaration does not count."
-    start = _declaration.match(body).end()
+    found = _declaration.match(body)
+    start = found.end() if found else 0
     return any(body.find(blank, start) >= 0 for blank in (b'> ', b'>\n', b'>\r', b'>\t'))
 
 # %% ../../nbs/22c_s3_listing.ipynb #9d691b6e

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['is_plain', 'is_usable', 'NoSuchRange', 'obstore_error', 'FastBuckets']
 
-# %% ../../nbs/22e_s3_obstore.ipynb #ad2a6108
+# %% ../../nbs/22e_s3_obstore.ipynb #7ee05879
 import os, re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def is_usable()->bool:
     "May obstore be used in this process? Not in the forked child of one that has used it."
     return not _user or _user[0] == os.getpid()
 
-# %% ../../nbs/22e_s3_obstore.ipynb #417f8d3a
+# %% ../../nbs/22e_s3_obstore.ipynb #e3e54c4a
 def _found(pattern, text):
     found = re.search(pattern, text, re.S)
     return found[1] if found else ''
@@ -36,19 +36,20 @@ class NoSuchRange(ObjStoreError): "The range begins at or after the end of the o
 
 def obstore_error(
     error:BaseException, # of obstore
+    discreet:Callable[[str], str]=scrub, # cuts our own keys out of what the server quotes
 )->ObjStoreError:
     "An obstore exception as one of our errors."
     text = str(error).partition('Debug source')[0]
     code,message = _found('<Code>([^<]*)</Code>', text),_found('<Message>([^<]*)</Message>', text)
     status = int(_found(r'status code: (\d{3})', text) or 0) or {'FileNotFoundError':404, 'PreconditionError':412}.get(type(error).__name__, 0)
     if status == 416: return NoSuchRange('the object ends before the range begins')
-    if status: return s3_error(status, code, message)
-    if type(error).__name__ == 'UnauthenticatedError': return UnauthenticatedError(scrub(text)[:300])
+    if status: return s3_error(status, code, discreet(message))
+    if type(error).__name__ == 'UnauthenticatedError': return UnauthenticatedError(discreet(scrub(text))[:300])
     if 'kind: Timeout' in str(error): return StalledError('no byte came for too long: try again')
     if 'WITHOUT LOCATION' in text.upper(): return s3_error(301, 'PermanentRedirect', 'set the region')
     return NetworkError(f"the connection failed: {_found('(error sending request|request or response body error|error trying to connect)', text) or 'see the cause'}")
 
-# %% ../../nbs/22e_s3_obstore.ipynb #fe375245
+# %% ../../nbs/22e_s3_obstore.ipynb #8f236fc4
 _options:dict[str, dict[str, str]] = {
     'read':  {'timeout':'365d', 'read_timeout':'60s'}, # `timeout` covers the body and the pauses of whoever reads it
     'write': {'timeout':'300s'},
@@ -81,9 +82,9 @@ class FastBuckets:
         size:int,   # bytes that will come
     )->Iterator[bytes]:
         "The bytes of what `get` began to read: in one piece up to 1 MiB, else as they come."
-        if size <= 2**20: return iter([bytes(_told(result.bytes))])
+        if size <= 2**20: return iter([bytes(_told(result.bytes, self.requests.discreet))])
         stream = iter(result.stream(min_chunk_size=2**20))
-        return iter(lambda: _told(lambda: bytes(next(stream, b''))), b'')
+        return iter(lambda: _told(lambda: bytes(next(stream, b'')), self.requests.discreet), b'')
 
     def close(self)->None:
         "Let go of the clients; the next use makes new ones."
@@ -92,7 +93,7 @@ class FastBuckets:
     def _call(self, direction, bucket, call):
         client = self._client(direction, bucket)
         _user[:] = [os.getpid()]
-        return _told(lambda: call(client))
+        return _told(lambda: call(client), self.requests.discreet)
 
     def _client(self, direction, bucket):
         place = direction,bucket,self.requests.region(bucket)
@@ -107,23 +108,24 @@ class FastBuckets:
         return S3Store(bucket, region=region, virtual_hosted_style_request=virtual,
             aws_endpoint_url_s3=f"{scheme}://{host}{path.rstrip('/') if virtual else path.removesuffix(f'/{bucket}')}",
             unsigned_payload=scheme == 'https', retry_config={'max_retries':0},
-            client_options={'allow_http':scheme == 'http', 'connect_timeout':'10s', **_options[direction], **_authorities(endpoint)},
+            client_options=_client_options(direction, endpoint, scheme),
             **_identity(self.requests.credentials))
 
-# %% ../../nbs/22e_s3_obstore.ipynb #80df6087
-def _told(call):
+# %% ../../nbs/22e_s3_obstore.ipynb #19ccc21d
+def _told(call, discreet):
     "`call()` into obstore, which ^C can leave and whose errors are ours."
     from obstore.exceptions import BaseError
-    return sealed(lambda: interruptible(call), (BaseError, FileNotFoundError), obstore_error)
+    return sealed(lambda: interruptible(call), (BaseError, FileNotFoundError), lambda error: obstore_error(error, discreet))
 
 def _s3_store():
     try: from obstore.store import S3Store
     except ImportError: raise MissingDependencyError("obstore is missing, which moves the bytes: pip install 'objstore[s3]'") from None
     return S3Store
 
-def _authorities(endpoint):
+def _client_options(direction, endpoint, scheme)->Any:
     ca_file = endpoint.ca_file or os.environ.get('AWS_CA_BUNDLE')
-    return {'root_certificate':Path(ca_file).read_bytes()} if ca_file else {}
+    trusted = {'root_certificate':Path(ca_file).read_bytes()} if ca_file else {}
+    return {'allow_http':scheme == 'http', 'connect_timeout':'10s', **_options[direction], **trusted}
 
 # %% ../../nbs/22e_s3_obstore.ipynb #e05fe276
 def _identity(credentials):

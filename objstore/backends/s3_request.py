@@ -224,7 +224,7 @@ class Answer:
     body:bytes=field(default=b'', repr=False)
     parts:Iterator[bytes]=field(default=iter(()), repr=False) # of a streamed body: read them all or `close` it
 
-# %% ../../nbs/22b_s3_request.ipynb #e7d70511
+# %% ../../nbs/22b_s3_request.ipynb #db9e70f1
 class S3Requests:
     "Sends requests to one S3 service, each signed for the region its bucket is in."
     def __init__(self,
@@ -260,7 +260,7 @@ class S3Requests:
             self._regions[bucket] = answer.region
             answer = self._send(ask, bucket, key, answer.region, body, stream)
         if isinstance(answer, Answer): return answer
-        raise s3_error(answer.status, answer.code, self._discreet(answer.part('Message')), _condition(ask))
+        raise s3_error(answer.status, answer.code, self.discreet(answer.part('Message')), _condition(ask))
 
     def presign(self, method:str, bucket:str, key:str,
         expires:int, # lifetime in seconds
@@ -291,7 +291,7 @@ class S3Requests:
             self._pools_of = os.getpid(),pools
         return pools
 
-    def _discreet(self, message):
+    def discreet(self, message:str)->str:
         "Servers quote what they were sent: `message` without our own key."
         who = self.credentials()
         for own in (who.access_key_id, who.secret_access_key, who.session_token) if who else (): message = message.replace(own or '\0', '…')

@@ -25,7 +25,7 @@ class Credentials:
     def __repr__(self): return f'<Credentials {self.access_key_id[:4]}…>'
     def __reduce__(self): raise TypeError('credentials are not pickled: give them to the process that needs them')
 
-# %% ../../nbs/22a_s3_signing.ipynb #57b56c7b
+# %% ../../nbs/22a_s3_signing.ipynb #62029dc5
 @dataclass(frozen=True)
 class Request:
     "One request to S3, in the parts that a signature covers."
@@ -42,7 +42,9 @@ class Request:
         return f'{self.path}?{query_string(self.query)}' if self.query else self.path
 
     @property
-    def url(self)->str: return f'{self.scheme}://{self.host}{self.target}'
+    def url(self)->str:
+        "Where the request goes."
+        return f'{self.scheme}://{self.host}{self.target}'
 
 # %% ../../nbs/22a_s3_signing.ipynb #2545da5a
 def key_path(

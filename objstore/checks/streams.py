@@ -147,9 +147,13 @@ def leaks(
     places['log'] = log.getvalue()
     return [place for place,text in places.items() if any(canary in text for canary in canaries)]
 
-# %% ../../nbs/12d_check_streams.ipynb #5d1f1188
+# %% ../../nbs/12d_check_streams.ipynb #35476825
 def _shown(thing):
-    return {'repr':repr(thing), 'str':str(thing), 'html':str(getattr(thing, '_repr_html_', str)()), 'pickle':pickle.dumps(thing).decode('latin-1')}
+    return {'repr':repr(thing), 'str':str(thing), 'html':str(getattr(thing, '_repr_html_', str)()), 'pickle':_pickled(thing)}
+
+def _pickled(thing):
+    try: return pickle.dumps(thing).decode('latin-1')
+    except (TypeError, pickle.PicklingError): return '' # what cannot be pickled cannot leak that way
 
 def _chain(error):
     "Everything that can be reached from an error by its causes and contexts."
