@@ -151,7 +151,7 @@ class _S3Options(ObjectStoreInterface):
         self._s3.close()
         self._fast.close()
 
-# %% ../../nbs/22g_s3.ipynb #82eb7260
+# %% ../../nbs/22g_s3.ipynb #05a94b25
 class _S3Buckets(_S3Options):
     def _list_buckets(self):
         return [unescape(name) for name in re.findall(r'<Name>(.*?)</Name>', self._s3.request('GET').body.decode())]
@@ -172,7 +172,10 @@ class _S3Buckets(_S3Options):
         except AlreadyExistsError:
             self._s3.request('HEAD', bucket) # ours since a moment ago, or else refused as somebody else's
 
-    def _remove_bucket(self, bucket): self._s3.request('DELETE', bucket)
+    def _remove_bucket(self, bucket):
+        # Asked first: some servers delete a versioned bucket with all that is in it.
+        for left in list_versions(self._s3, bucket, patience=self.patience): raise BucketNotEmptyError(f'there is {left.key!r}: give force=True to remove it too')
+        self._s3.request('DELETE', bucket)
 
     def _empty(self, bucket):
         gone = ((v.key, str(v.version or '')) for v in list_versions(self._s3, bucket, patience=self.patience))
