@@ -28,7 +28,7 @@ capabilities = {
     'atomic_batch':  'make many puts and removes in one step',
 }
 
-# %% ../nbs/09_backend.ipynb #c8b8d474
+# %% ../nbs/09_backend.ipynb #d5535866
 class Backend(ABC):
     "What a provider must be taught; arguments arrive checked, errors may leave their place blank."
     scheme:str          # of its URLs: `s3`
@@ -64,6 +64,14 @@ class Backend(ABC):
         try: self._remove(bucket, key, None)
         except ObjStoreError as e: return Row(key, 'failed', e)
         return Row(key, 'removed')
+
+    def _get_whole(self, bucket:str, stats:Stats)->bytes:
+        "A small object, if it is still the one that `stats` of a listing tells of; else `PreconditionError`."
+        return self._read(bucket, stats.key, ReadOptions(if_match=stats.etag)).read()
+
+    def _checksum(self, stats:Stats)->tuple[str, str]|None:
+        "Name and hex digest of a checksum that the store holds of the whole content, as far as `stats` tells."
+        return ('sha256', stats.sha256) if stats.sha256 else None
 
     def _find_versions(self, bucket:str, key:str)->Iterator[Stats]: "Newest first."; raise NotImplementedError
     def _presign(self, bucket:str, key:str, method:str, expires:int)->str: "A signed URL."; raise NotImplementedError

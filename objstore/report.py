@@ -5,25 +5,31 @@
 # %% auto #0
 __all__ = ['Row', 'Report']
 
-# %% ../nbs/04_report.ipynb #587104f0
+# %% ../nbs/04_report.ipynb #f1c24062
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
-from .errors import ObjStoreError
+from .errors import NotSupportedError, ObjStoreError
 
-# %% ../nbs/04_report.ipynb #602f8b50
+# %% ../nbs/04_report.ipynb #74fb9798
 @dataclass(frozen=True)
 class Row:
     "What became of one object."
     key:str
     state:str                       # what was done: `removed`, `done`, `skipped`, …; or `failed`
     error:ObjStoreError|None=None   # why, where `state` is `failed`
+    target:str=''                   # where it went: a path or a key
+    size:int=0                      # bytes of the object
+    seconds:float=0                 # from its first request to its last
+    attempts:int=0                  # how often it was asked for
 
-# %% ../nbs/04_report.ipynb #4fdf29f8
+# %% ../nbs/04_report.ipynb #81765426
 class Report:
     "A row for each object of a piece of work, in the order it was asked for."
-    def __init__(self, rows:list[Row]): self.rows = rows
+    def __init__(self, rows:list[Row],
+        again:Callable[[list[Row]], 'Report']|None=None, # does the same work for some of the rows
+    ): self.rows,self._again = rows,again
     def __iter__(self)->Iterator[Row]: return iter(self.rows)
     def __len__(self)->int: return len(self.rows)
 
@@ -40,6 +46,11 @@ class Report:
     def raise_failed(self)->None:
         "Raise the first failure; nothing if all went well."
         for row in self.failed: raise row.error or ObjStoreError(f'{row.key} failed')
+
+    def retry(self)->'Report':
+        "Do what failed once more: a report of just that. Nothing is done if nothing failed."
+        if self._again is None: raise NotSupportedError('what this report tells of cannot be repeated: call the verb again')
+        return self._again(self.failed) if self.failed else Report([], self._again)
 
     def _counts(self): return Counter(row.state for row in self.rows)
 

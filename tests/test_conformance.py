@@ -40,6 +40,7 @@ def seaweedfs(tmp_path_factory):
     with counting(os.environ['AWS_ENDPOINT_URL']) as proxy:
         yield subject(S3ObjectStore(endpoint=proxy.url), lambda: proxy.sent, {
             'odd_keys_are_kept': 'a key that ends in a slash has no bytes, `dir` hides `dir/`',
+            'an_object_and_its_neighbours_are_apart': 'a key that ends in a slash replaces its namesake',
             'a_backslash_is_a_character': 'takes it for a slash'})
 
 

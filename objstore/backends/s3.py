@@ -215,7 +215,7 @@ def result_stats(bucket:str, key:str,
     version = None if meta['version'] == 'null' else meta['version']
     return Stats(bucket, key, meta['size'], meta['e_tag'], meta['last_modified'], version, headers_metadata(metadata), beside.get('Content-Type'))
 
-# %% ../../nbs/22g_s3.ipynb #6497aa77
+# %% ../../nbs/22g_s3.ipynb #b2fa781e
 class S3ObjectStore(_S3Buckets):
     "Buckets of Amazon S3 or of a server that speaks its language."
     copy_limit = 5 * 2**30 # bytes that one request may copy
@@ -258,6 +258,16 @@ class S3ObjectStore(_S3Buckets):
         stats = self._get_stats(bucket, key, options.version)
         if options.if_match and options.if_match != stats.etag: raise PreconditionError('the object has another etag now: read it again')
         return Reader(stats, iter(()), 0)
+
+    def _get_whole(self, bucket, stats):
+        if not self._is_fast(stats.key): return super()._get_whole(bucket, stats)
+        result = self._fast.get(bucket, stats.key, {'if_match':stats.etag})
+        return b''.join(self._fast.parts(result, stats.size or 0))
+
+    def _checksum(self, stats):
+        # An etag without a hyphen is the content's MD5, unless the bucket is encrypted with a key of KMS.
+        plain = re.fullmatch('"([0-9a-f]{32})"', stats.etag or '')
+        return ('md5', plain[1]) if plain else super()._checksum(stats)
 
     def _read_fast(self, bucket, key, options):
         wanted = {'if_match':options.if_match} if options.if_match else {}
