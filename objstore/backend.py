@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['capabilities', 'Backend', 'Change', 'Batch']
 
-# %% ../nbs/09_backend.ipynb #366b5c98
+# %% ../nbs/09_backend.ipynb #b61cbd65
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from .errors import ObjStoreError
-from .keys import check_key, check_metadata
+from .keys import check_content_type, check_key, check_metadata
 from .payload import Data, PutOptions, Reader, ReadOptions, check_data
 from .report import Row
 from .stats import Stats
@@ -77,7 +77,7 @@ class Backend(ABC):
     def _presign(self, bucket:str, key:str, method:str, expires:int)->str: "A signed URL."; raise NotImplementedError
     def _commit(self, bucket:str, changes:list['Change'])->None: "All changes in one step."; raise NotImplementedError
 
-# %% ../nbs/09_backend.ipynb #651694bb
+# %% ../nbs/09_backend.ipynb #aebfbfec
 @dataclass(frozen=True)
 class Change:
     "One put or, without options, one remove."
@@ -86,12 +86,12 @@ class Change:
     options:PutOptions|None=None
 
 class Batch:
-    "Puts and removes that happen together when the block ends, or not at all if it fails."
+    "Puts and removes that are done when the block ends: in one step where the store can, else in order."
     def __init__(self): self.changes:list[Change] = []
 
     def put(self, key:str, data:Data, *, metadata:dict[str,str]|None=None, content_type:str|None=None)->None:
         "Note down a put; `data` is read when the block ends."
-        self.changes.append(Change(check_key(key), check_data(data), PutOptions(check_metadata(metadata), content_type)))
+        self.changes.append(Change(check_key(key), check_data(data), PutOptions(check_metadata(metadata), check_content_type(content_type))))
 
     def remove(self, key:str)->None:
         "Note down a remove; it is no error if there is no such object."

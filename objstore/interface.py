@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ObjectStoreInterface', 'Bucket']
 
-# %% ../nbs/10_interface.ipynb #edb0dbd4
+# %% ../nbs/10_interface.ipynb #bb6663d3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -17,13 +17,13 @@ from threading import Thread
 from .atomic import new_file
 from .backend import Backend, Batch, Change, capabilities
 from .errors import *
-from .keys import Filter, check_key, check_metadata, item_filter, literal_prefix, name_filter
+from .keys import Filter, check_content_type, check_key, check_metadata, item_filter, literal_prefix, name_filter
 from .payload import Data, PutOptions, Reader, ReadOptions, check_data, is_replayable
 from .report import Report, Row
 from .retry import Patience, resumed, retry
 from .stats import Stats, human_size
 
-# %% ../nbs/10_interface.ipynb #a9b543dc
+# %% ../nbs/10_interface.ipynb #637ff8d3
 class _Checks(Backend):
     "What every verb does before and around a request."
     patience = Patience()
@@ -47,7 +47,7 @@ class _Checks(Backend):
     def _bucket(self, bucket):
         if not isinstance(bucket, str): raise TypeError(f'a bucket is named by a str, not {type(bucket).__name__}')
         if not self.bucket_names.fullmatch(bucket) or not {'.', '..'}.isdisjoint(bucket.split('/')):
-            raise InvalidKeyError(f'{bucket!r} is no bucket name here: it must match {self.bucket_names.pattern}')
+            raise InvalidKeyError(f'{bucket!r} is not a bucket name here: it must match {self.bucket_names.pattern}')
         return bucket
 
     def _decided(self, write):
@@ -56,7 +56,7 @@ class _Checks(Backend):
         except NetworkError as e: error = e
         raise UnknownOutcomeError(f'{error.message}: the write may have happened, so look before you repeat it') from because(error)
 
-# %% ../nbs/10_interface.ipynb #9a584f00
+# %% ../nbs/10_interface.ipynb #055ae308
 class _BucketVerbs(_Checks):
     def list_buckets(self,
         filter:Filter=None, # text is a substring; or a compiled pattern
@@ -81,7 +81,7 @@ class _BucketVerbs(_Checks):
         force:bool=False,   # with all that is in it, former versions included
     )->bool:                # `False` if there was none
         "Remove a bucket. Raises `BucketNotEmptyError` unless it is empty or `force` is given."
-        with self._at('remove_bucket', self._bucket(bucket)): return self._gone(bucket, force)
+        with self._at('remove_bucket', bucket): return self._gone(self._bucket(bucket), force)
 
     def _gone(self, bucket, force):
         try:
@@ -94,7 +94,7 @@ class _BucketVerbs(_Checks):
         keys = (item.key for item in self._items(bucket, '', None, None, None))
         while page := list(islice(keys, 1000)): Report(list(self._remove_items(bucket, page))).raise_failed()
 
-# %% ../nbs/10_interface.ipynb #aa4c02e8
+# %% ../nbs/10_interface.ipynb #a4a78383
 class _ItemVerbs(_BucketVerbs):
     def find_items(self,
         bucket:str,
@@ -131,8 +131,8 @@ class _ItemVerbs(_BucketVerbs):
         Raises `NotFoundError` without the bucket; `AlreadyExistsError` and `PreconditionError` where a condition
         does not hold; `UnknownOutcomeError` where the reply to a conditional put was lost.
         Costs one request, or one for each part of a large object."""
-        options = PutOptions(check_metadata(metadata), content_type, if_match, if_none_match)
         with self._at('put', bucket, key):
+            options = PutOptions(check_metadata(metadata), check_content_type(content_type), if_match, if_none_match)
             self._check_put(bucket, key, data, options)
             if options.conditional: return self._decided(lambda: self._put(bucket, key, data, options))
             if not is_replayable(data): return self._put(bucket, key, data, options)
@@ -142,8 +142,9 @@ class _ItemVerbs(_BucketVerbs):
         self._check_read(bucket, key)
         check_data(data)
         if options.if_none_match not in (None, '*'): raise ValueError("if_none_match is '*' or nothing")
+        if options.if_match == '': raise ValueError('if_match is empty: leave it out or give an etag')
         if options.if_match and options.if_none_match: raise ValueError('if_match and if_none_match exclude each other')
-        for name in ('metadata', 'content_type', 'if_match', 'if_none_match'): self._need(name, bool(getattr(options, name)))
+        for name in options.needs: self._need(name)
 
     def read(self, bucket:str, key:str, *,
         version:str|int|None=None,  # native version; `None` is the current one
@@ -152,17 +153,24 @@ class _ItemVerbs(_BucketVerbs):
         if_match:str|None=None, # the etag the object must have, else `PreconditionError`
     )->Reader:                  # iterates over bytes as they come
         "An object's bytes as a stream, bound to the etag it began with: after a break it goes on in the same object."
-        if start < 0 or (end is not None and end < start): raise ValueError(f'{start}:{end} is no range: 0 <= start <= end')
-        options = ReadOptions(version, start, end, if_match)
-        with self._at('read', bucket, key):
-            self._check_read(bucket, key, version)
-            reader = retry(lambda: self._read(bucket, key, options), self.patience)
-        return Reader(reader.stats, self._whole(bucket, key, options, reader), reader.left)
+        if if_match == '': raise ValueError('if_match is empty: leave it out or give an etag')
+        options = ReadOptions(version, *_range(start, end), if_match)
+        return self._reader('read', bucket, key, options)
 
-    def _whole(self, bucket, key, options, reader):
+    def _reader(self, op, bucket, key, options):
+        with self._at(op, bucket, key):
+            self._check_read(bucket, key, options.version)
+            reader = retry(lambda: self._read(bucket, key, options), self.patience)
+        parts = self._whole(op, bucket, key, options, reader)
+        next(parts) # entered, so that closing it closes the reader, read from or not
+        return Reader(reader.stats, parts, reader.left)
+
+    def _whole(self, op, bucket, key, options, reader):
         def reopen(got): return self._read(bucket, key, replace(options, start=start + got, if_match=reader.stats.etag))
         start = options.start
-        with self._at('read', bucket, key), reader: yield from resumed(reader, reopen, self.patience)
+        with self._at(op, bucket, key), reader:
+            yield b''
+            yield from resumed(reader, reopen, self.patience)
 
     def get(self, bucket:str, key:str, *,
         version:str|int|None=None,  # native version; `None` is the current one
@@ -170,7 +178,7 @@ class _ItemVerbs(_BucketVerbs):
         end:int|None=None,      # the byte after the last
     )->bytes:
         "The bytes of an object, or of the half-open range `start:end`, like a slice. Costs one request."
-        with self.read(bucket, key, version=version, start=start, end=end) as reader: return reader.read()
+        with self._reader('get', bucket, key, ReadOptions(version, *_range(start, end))) as reader: return reader.read()
 
     def get_stats(self, bucket:str, key:str, *,
         version:str|int|None=None,
@@ -183,12 +191,14 @@ class _ItemVerbs(_BucketVerbs):
     def _check_read(self, bucket, key, version=None):
         self._bucket(bucket)
         check_key(key)
+        if version == '': raise ValueError('version is empty: leave it out or give one')
         self._need('versions', version is not None)
 
     def exists(self, bucket:str, key:str)->bool:
         "Is there an object of this key? Costs one request."
-        try: return bool(self.get_stats(bucket, key))
+        try: self.get_stats(bucket, key)
         except NotFoundError: return False
+        return True
 
     def copy(self, bucket:str, key:str,
         to_bucket:str,
@@ -216,8 +226,8 @@ class _ItemVerbs(_BucketVerbs):
         keys:Iterable[str],
     )->Report:              # a row for each key; what was not there counts as removed
         "Remove many objects, as many to a request as the provider takes; one failure stops no other."
-        keys = [check_key(key) for key in keys]
-        self._bucket(bucket)
+        if isinstance(keys, str): raise TypeError('keys is a str: give a list of keys, or use remove() for one')
+        with self._at('remove_items', bucket): keys = [check_key(key) for key in keys if self._bucket(bucket)]
         return Report([row for start in range(0, len(keys), 1000) for row in self._remove_page(bucket, keys[start:start + 1000])])
 
     def _remove_page(self, bucket, keys):
@@ -228,7 +238,7 @@ class _ItemVerbs(_BucketVerbs):
             if row.error: row.error.place(store=self.url, bucket=bucket, key=row.key, op='remove_items')
         return rows
 
-# %% ../nbs/10_interface.ipynb #1630e90b
+# %% ../nbs/10_interface.ipynb #7727c6ec
 class ObjectStoreInterface(_ItemVerbs):
     "One set of verbs for every object store: buckets hold items, an item is bytes under a key."
 
@@ -245,7 +255,7 @@ class ObjectStoreInterface(_ItemVerbs):
         version:str|int|None=None,
     )->Stats:
         "Fetch an object into a file."
-        with self.read(bucket, key, version=version) as reader, new_file(Path(path)) as file: file.writelines(reader)
+        with self._reader('download', bucket, key, ReadOptions(version)) as reader, new_file(Path(path)) as file: file.writelines(reader)
         return reader.stats
 
     def upload(self, path:PathLike|str, bucket:str, key:str, *,
@@ -259,10 +269,15 @@ class ObjectStoreInterface(_ItemVerbs):
     def batch(self, bucket:str)->Iterator[Batch]:
         "Puts and removes that become one step where the store can, else run in order when the block ends."
         batch = Batch()
+        with self._at('batch', bucket): self._bucket(bucket)
         yield batch
-        with self._at('batch', self._bucket(bucket)):
-            if 'atomic_batch' in self.can: self._commit(bucket, batch.changes)
-            else: [self._change(bucket, change) for change in batch.changes]
+        with self._at('batch', bucket):
+            for name in {name for change in batch.changes if change.options for name in change.options.needs}: self._need(name)
+            self._do(bucket, batch.changes)
+
+    def _do(self, bucket, changes):
+        if 'atomic_batch' in self.can: return self._commit(bucket, changes)
+        for change in changes: self._change(bucket, change)
 
     def _change(self, bucket, change):
         if change.options is None: return self.remove(bucket, change.key)
@@ -277,7 +292,7 @@ class ObjectStoreInterface(_ItemVerbs):
             self._check_read(bucket, key)
             self._need('presign')
             if method not in ('GET', 'PUT'): raise ValueError(f'{method!r} cannot be presigned: GET or PUT')
-            if not 1 <= expires <= 604_800: raise ValueError(f'{expires} s is no lifetime: 1 to 604,800 seconds')
+            if not 1 <= expires <= 604_800: raise ValueError(f'{expires} s is not a lifetime: 1 to 604,800 seconds')
             return self._presign(bucket, key, method, expires)
 
     def bucket(self, name:str)->'Bucket':
@@ -345,6 +360,11 @@ class Bucket:
     def _ipython_key_completions_(self): return [item.key for item in self.find_items(limit=1000)]
     def _repr_html_(self): return _page(self.find_items)
 
+# %% ../nbs/10_interface.ipynb #3a1b052d
+def _range(start, end):
+    if start < 0 or (end is not None and end < start): raise ValueError(f'{start}:{end} is not a range: 0 <= start <= end')
+    return start,end
+
 # %% ../nbs/10_interface.ipynb #c6d20ce8
 def _page(
     find_items:Callable[..., Iterator[Stats]],
@@ -362,9 +382,11 @@ def _page(
     if not answer: return f'<p>no answer within {seconds:g} s</p>'
     return f'<p>{escape(str(answer[0]))}</p>' if isinstance(answer[0], ObjStoreError) else _table(answer[0], rows)
 
-# %% ../nbs/10_interface.ipynb #f3f1c259
+# %% ../nbs/10_interface.ipynb #3c391b34
+def _minute(when): return f'{when:%Y-%m-%d %H:%M}' if when else ''
+
 def _table(items, rows):
     cells = ''.join(f'<tr><td>{escape(i.key)}</td><td style="text-align:right">{human_size(i.size)}</td>'
-        f'<td>{i.last_modified:%Y-%m-%d %H:%M}</td></tr>' for i in items[:rows])
+        f'<td>{_minute(i.last_modified)}</td></tr>' for i in items[:rows])
     more = '<p>… and more</p>' if len(items) > rows else ''
     return f'<table><tr><th>key</th><th>size</th><th>last modified (UTC)</th></tr>{cells}</table>{more}'

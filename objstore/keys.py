@@ -4,16 +4,13 @@
 
 # %% auto #0
 __all__ = ['Filter', 'check_key', 'common_prefix', 'glob_regex', 'literal_prefix', 'item_filter', 'name_filter', 'check_metadata',
-           'split_url']
+           'check_content_type', 'split_url']
 
 # %% ../nbs/02_keys.ipynb #e7142186
 import re
 from collections.abc import Callable
 from functools import lru_cache
 from .errors import ConfigError, InvalidKeyError, InvalidMetadataError
-
-# %% ../nbs/02_keys.ipynb #8a40de61
-Filter = str|re.Pattern[str]|None # which names are meant: text, a pattern, or `None` for all
 
 # %% ../nbs/02_keys.ipynb #88dfd716
 def check_key(
@@ -46,9 +43,9 @@ _wildcards = re.compile(r'''
   | (?P<open>\{) | (?P<comma>,) | (?P<close>\}) | (?P<text>.)''', re.X | re.S)
 _regex = {'deep':'(?:.*/)?', 'cross':'.*', 'star':'[^/]*', 'one':'[^/]', 'open':'(?:', 'comma':'|', 'close':')'}
 
-# %% ../nbs/02_keys.ipynb #2d46e177
+# %% ../nbs/02_keys.ipynb #22c5d834
 def _token(match, depth):
-    "One glob token as a regular expression; braces are text where they do not pair up."
+    "One glob token as a regular expression; a `}` or `,` outside braces is text."
     kind = match.lastgroup
     if kind == 'set':
         inside = re.sub(r'([\\&~|\[\]])', r'\\\1', match['set'])
@@ -56,24 +53,42 @@ def _token(match, depth):
     if kind in ('comma', 'close') and not depth: return re.escape(match[0])
     return _regex.get(kind) or re.escape(match[0])
 
-# %% ../nbs/02_keys.ipynb #3fd81c90
+# %% ../nbs/02_keys.ipynb #1aaa51c8
+_lazy = {'star':'[^/]*?', 'cross':'.*?', 'deep':'(?:.*?/)??'}
+_takes_the_rest = {'star':{'star', 'cross'}, 'cross':{'cross'}, 'deep':{'deep', 'cross'}}
+
+def _joined(tokens:list[tuple[str, str]])->str:
+    "The expression of all tokens, a star that is followed by another made atomic."
+    stars = [n for n,(kind,_) in enumerate(tokens) if kind in ('star', 'cross', 'deep', 'brace')]
+    out = [text for _,text in tokens]
+    for here,there in zip(stars, stars[1:]):
+        kind,between = tokens[here][0],''.join(out[here + 1:there])
+        if tokens[there][0] not in _takes_the_rest.get(kind, ()) or kind == 'star' and '/' in between: continue
+        out[here:there] = [f'(?=(?P<g{here}>{_lazy[kind]}{between}))(?P=g{here})', *[''] * (there - here - 1)]
+    return ''.join(out)
+
+# %% ../nbs/02_keys.ipynb #02ba221d
 @lru_cache(maxsize=256)
 def glob_regex(
     glob:str, # such as `data/**/*.{csv,tsv}`
 )->re.Pattern[str]:
     "The pattern a whole key must match. Raises `ConfigError` for a glob that means nothing."
-    depth,out = 0,[]
+    depth,tokens = 0,[]
     for match in _wildcards.finditer(glob):
-        out.append(_token(match, depth))
+        brace = depth or match.lastgroup == 'open'
+        tokens.append(('brace' if brace else match.lastgroup, _token(match, depth)))
         depth = max(0, depth + (match.lastgroup == 'open') - (match.lastgroup == 'close'))
     if depth: raise ConfigError(f"the glob {glob!r} opens a brace that it does not close: write '[{{]' for a brace itself")
-    try: return re.compile(''.join(out), re.S)
+    try: return re.compile(_joined(tokens), re.S)
     except re.error as e: raise ConfigError(f'the glob {glob!r} is not one: {e}') from None
 
 # %% ../nbs/02_keys.ipynb #39f89e30
 def literal_prefix(glob:str)->str:
     "The text every key that `glob` matches begins with."
     return re.split(r'[*?\[{]', glob, maxsplit=1)[0]
+
+# %% ../nbs/02_keys.ipynb #8a40de61
+Filter = str|re.Pattern[str]|None # which names are meant: text, a pattern, or `None` for all
 
 # %% ../nbs/02_keys.ipynb #74a41c77
 def item_filter(filter:Filter)->Callable[[str], object]:
@@ -100,19 +115,29 @@ def check_metadata(
     if size > 2048: raise InvalidMetadataError(f'the metadata takes {size:,} bytes: 2,048 is what every store keeps')
     return metadata
 
-# %% ../nbs/02_keys.ipynb #1ec814b6
+# %% ../nbs/02_keys.ipynb #d37aa9be
 def _check_pair(name, value):
     if not isinstance(name, str) or not re.fullmatch('[a-z][a-z0-9_]*', name):
-        raise InvalidMetadataError(f'{name!r} is no metadata name: a lower-case letter, then letters, digits and underscores')
+        raise InvalidMetadataError(f'{name!r} is not a metadata name: a lower-case letter, then letters, digits and underscores')
     if not isinstance(value, str): raise InvalidMetadataError(f'the value of {name!r} is a {type(value).__name__}: metadata is text')
     if not value.isprintable(): raise InvalidMetadataError(f'the value of {name!r} holds characters that cannot be printed')
 
-# %% ../nbs/02_keys.ipynb #98984580
+# %% ../nbs/02_keys.ipynb #05948cbc
+def check_content_type(
+    content_type:str|None, # such as `text/csv; charset=utf-8`
+)->str|None:
+    "`content_type`, if every store could keep it. Raises `InvalidMetadataError`."
+    if content_type is None: return None
+    if not (content_type and len(content_type) <= 255 and content_type.isascii() and content_type.isprintable()):
+        raise InvalidMetadataError(f'{content_type[:80]!r} is not a content type: printable ASCII of at most 255 characters')
+    return content_type
+
+# %% ../nbs/02_keys.ipynb #8e4a0fee
 def split_url(
     url:str, # `s3://bucket/key`, or a path of the local disk
 )->tuple[str, str]:
     "The scheme and the rest; a plain path has the scheme `file`."
     scheme,sep,rest = url.partition('://')
     if not sep: return 'file', url
-    if not re.fullmatch('[a-z][a-z0-9+.-]*', scheme): raise ConfigError(f'{scheme!r} is no scheme: write s3://bucket/key or a path')
+    if not re.fullmatch('[a-z][a-z0-9+.-]*', scheme): raise ConfigError(f'{scheme!r} is not a scheme: write s3://bucket/key or a path')
     return scheme, rest

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 from .errors import IntegrityError, NetworkError
 from .stats import Stats
 
-# %% ../nbs/05_payload.ipynb #8147aaee
+# %% ../nbs/05_payload.ipynb #2bff60c7
 class Reader:
     "The bytes of one object as they come: iterate over it, or `read()` the rest. `stats` is of exactly this object."
     def __init__(self,
@@ -28,8 +28,8 @@ class Reader:
     def __next__(self)->bytes:
         part = next(self._parts, b'')
         self.left -= len(part)
-        if self.left < 0: raise IntegrityError(f'{-self.left:,} bytes more came than were asked for')
-        if self.left and not part: raise NetworkError(f'the connection ended {self.left:,} bytes early')
+        if self.left < 0: raise IntegrityError(f'{-self.left:,} byte(s) more came than were asked for')
+        if self.left and not part: raise NetworkError(f'the connection ended {self.left:,} byte(s) early')
         if not part: raise StopIteration
         return part
 
@@ -101,7 +101,7 @@ def is_replayable(data:Data)->bool:
     "Can the bytes of `data` be read a second time?"
     return isinstance(data, (bytes, bytearray, memoryview, PathLike))
 
-# %% ../nbs/05_payload.ipynb #b8781d95
+# %% ../nbs/05_payload.ipynb #52ac3382
 @dataclass(frozen=True)
 class PutOptions:
     "What a put stores beside the bytes, and on what condition."
@@ -113,4 +113,10 @@ class PutOptions:
     @property
     def conditional(self)->bool:
         "May the store refuse this put because of what is there?"
-        return bool(self.if_match or self.if_none_match)
+        return self.if_match is not None or self.if_none_match is not None
+
+    @property
+    def needs(self)->list[str]:
+        "The capabilities that this put takes."
+        given = dict(metadata=self.metadata or None, content_type=self.content_type, if_match=self.if_match, if_none_match=self.if_none_match)
+        return [name for name,value in given.items() if value is not None]

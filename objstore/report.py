@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from .errors import NotSupportedError, ObjStoreError
 
-# %% ../nbs/04_report.ipynb #74fb9798
+# %% ../nbs/04_report.ipynb #16af7515
 @dataclass(frozen=True)
 class Row:
     "What became of one object."
@@ -24,7 +24,10 @@ class Row:
     seconds:float=0                 # from its first request to its last
     attempts:int=0                  # how often it was asked for
 
-# %% ../nbs/04_report.ipynb #81765426
+    def __post_init__(self):
+        if (self.state == 'failed') != (self.error is not None): raise ValueError(f'{self.key}: an error belongs to what failed, and to nothing else')
+
+# %% ../nbs/04_report.ipynb #a9360e78
 class Report:
     "A row for each object of a piece of work, in the order it was asked for."
     def __init__(self, rows:list[Row],
@@ -36,7 +39,7 @@ class Report:
     @property
     def failed(self)->list[Row]:
         "The rows of what did not succeed."
-        return [row for row in self.rows if row.error]
+        return [row for row in self.rows if row.state == 'failed']
 
     @property
     def ok(self)->bool:
@@ -45,7 +48,8 @@ class Report:
 
     def raise_failed(self)->None:
         "Raise the first failure; nothing if all went well."
-        for row in self.failed: raise row.error or ObjStoreError(f'{row.key} failed')
+        error = next((row.error for row in self.failed), None)
+        if error: raise error
 
     def retry(self)->'Report':
         "Do what failed once more: a report of just that. Nothing is done if nothing failed."
@@ -57,6 +61,6 @@ class Report:
     def __repr__(self): return f"<Report: {', '.join(f'{n:,} {state}' for state,n in self._counts().items()) or 'nothing to do'}>"
 
     def _repr_html_(self):
-        shown = [*self.failed, *(row for row in self.rows if not row.error)][:50]
+        shown = sorted(self.rows, key=lambda row: row.error is None)[:50]
         rows = ''.join(f'<tr><td>{escape(r.key)}</td><td>{r.state}</td><td>{escape(str(r.error or ""))}</td></tr>' for r in shown)
         return f'<p>{escape(repr(self)[1:-1])}</p><table><tr><th>key</th><th>state</th><th>error</th></tr>{rows}</table>'

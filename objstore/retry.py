@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from .errors import NetworkError
 
-# %% ../nbs/06_retry.ipynb #454ea16e
+# %% ../nbs/06_retry.ipynb #cbec3e01
 @dataclass(frozen=True)
 class Patience:
     "How often to ask, and how long to wait in between."
     attempts:int=5      # requests in all, the first included
     first:float=0.1     # seconds: the longest first pause
     longest:float=5.0   # seconds: no pause is longer
+    stall:float=60.0    # seconds without a byte, after which a request has failed
 
     def pauses(self)->Iterator[float]:
         "Seconds to wait before the second attempt, the third, …: full jitter over a doubling bound."
@@ -37,7 +38,7 @@ def retry(
         except NetworkError: time.sleep(pause)
     return call()
 
-# %% ../nbs/06_retry.ipynb #89122cba
+# %% ../nbs/06_retry.ipynb #a4c28c58
 def resumed(
     parts:Iterable[bytes],                  # a body, perhaps broken off by a `NetworkError`
     reopen:Callable[[int], Iterable[bytes]], # number of bytes that have come -> the body from there
@@ -54,5 +55,5 @@ def resumed(
         pause = next(patience.pauses(), None)
         if pause is None: raise
     time.sleep(pause)
-    fewer = replace(patience, attempts=patience.attempts - 1)
+    fewer = replace(patience, attempts=patience.attempts - 1, first=min(patience.longest, patience.first * 2))
     yield from resumed(retry(lambda: reopen(got), fewer), reopen, fewer, got)

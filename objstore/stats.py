@@ -35,11 +35,11 @@ class Stats:
         rows = ''.join(f'<tr><th>{n}</th><td>{escape(str(v))}</td></tr>' for n,v in self._known().items())
         return f'<table>{rows}</table>'
 
-# %% ../nbs/01_stats.ipynb #c75d0038
+# %% ../nbs/01_stats.ipynb #7483e0b5
 _absent = {f.name: f.default for f in fields(Stats)}
 
 def listed(bucket:str, key:str, size:int|None, etag:str|None, last_modified:datetime|None)->Stats:
-    "`Stats` of an object as a listing tells of it, made in a hurry."
+    "`Stats` of an object as a listing tells of it, built without its constructor."
     stats = object.__new__(Stats)
     stats.__dict__.update(_absent, bucket=bucket, key=key, size=size, etag=etag, last_modified=last_modified)
     return stats
@@ -51,13 +51,13 @@ def utc(
     "The time `seconds` after the epoch, timezone-aware."
     return datetime.fromtimestamp(seconds, timezone.utc)
 
-# %% ../nbs/01_stats.ipynb #97cf8fee
+# %% ../nbs/01_stats.ipynb #401becde
 def human_size(
     size:int|None, # bytes; `None` where there is no size to show
 )->str:
     "`size` in the unit a person would use: `17 B`, `9.8 KiB`, `1.0 GiB`."
     if size is None: return ''
     if size < 1024: return f'{size} B'
-    units = ('KiB', 'MiB', 'GiB', 'TiB', 'PiB')
-    power = min((size.bit_length() - 1) // 10, len(units))
-    return f'{size / 1024**power:.1f} {units[power - 1]}'
+    for power,unit in enumerate(('KiB', 'MiB', 'GiB', 'TiB'), 1):
+        if size < 1023.95 * 1024**power: return f'{size / 1024**power:.1f} {unit}'
+    return f'{size / 1024**5:.1f} PiB'

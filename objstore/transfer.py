@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Place', 'opened', 'fetches', 'download', 'is_uploaded', 'files_below', 'upload', 'sync', 'Fetch', 'Progress', 'fetch']
 
-# %% ../nbs/40c_transfer.ipynb #ef3afdef
+# %% ../nbs/40c_transfer.ipynb #8cf0b720
 import os, time
 from collections.abc import Callable, Iterator
 from hashlib import md5
 from os import PathLike
 from pathlib import Path
+from threading import Lock
 from .crew import Crew, Job
 from .errors import *
 from .fetch import Fetch, Progress, fetch
@@ -94,11 +95,11 @@ def _key(name):
     name = name.replace(os.sep, '/')
     return check_key(key_of(name) if file_name(key_of(name)) == name else name)
 
-# %% ../nbs/40c_transfer.ipynb #0abc3d37
+# %% ../nbs/40c_transfer.ipynb #6e10e0ac
 class _Uploads:
     "What the jobs of one upload share."
     def __init__(self, bucket:Bucket, todo:list[tuple[str, str]]):
-        self.bucket,self.rows,self.done = bucket,{},0
+        self.bucket,self.rows,self.done,self._lock = bucket,{},0,Lock()
         self.sizes = {key: os.stat(path).st_size for path,key in todo}
         self.crew = Crew([self._job(path, key) for path,key in todo])
 
@@ -106,10 +107,13 @@ class _Uploads:
 
     def _put(self, path, key):
         began,error = time.monotonic(),None
-        try: self.done += self._sent(path, key)
+        try: self._count(self._sent(path, key))
         except ObjStoreError as e: error = e
         except OSError as e: error = ObjStoreError(f'{path} cannot be read: {e}', key=key, op='upload')
         self.rows[key] = Row(key, 'failed' if error else 'done', error, path, self.sizes[key], time.monotonic() - began, 1)
+
+    def _count(self, size):
+        with self._lock: self.done += size
 
     def _sent(self, path, key):
         "Small files in one piece, which the store may send again; large ones as they are read, so that the crew can be stopped."
@@ -125,7 +129,7 @@ class _Uploads:
     @property
     def progress(self)->Progress: return Progress(self.done, sum(self.sizes.values()), len(self.rows), len(self.sizes))
 
-# %% ../nbs/40c_transfer.ipynb #98194546
+# %% ../nbs/40c_transfer.ipynb #097dedd1
 def upload(
     folder:PathLike|str,
     target:Place,            # a bucket, or a URL with a prefix
@@ -139,7 +143,7 @@ def upload(
     "Put every file below `folder`, each whole or not at all; what the store holds already is skipped. Costs a listing of the prefix."
     bucket,prefix = opened(target, prefix)
     before = f"{prefix.rstrip('/')}/" if prefix else ''
-    files = {f'{before}{name}': path for path,name in files_below(folder) if item_filter(filter)(f'{before}{name}')}
+    files = {f'{before}{name}': path for path,name in sorted(files_below(folder)) if item_filter(filter)(f'{before}{name}')}
     there = {stats.key: stats for stats in bucket.find_items(prefix=before)}
     todo = [(path, key) for key,path in files.items() if not is_uploaded(path, there.get(key), _checksum(bucket, there.get(key)))]
     rows = {key: Row(key, 'planned', None, path, os.stat(path).st_size) for path,key in todo} if dry_run else _uploaded(bucket, todo, max_workers, progress)
@@ -157,11 +161,12 @@ def _uploaded(bucket, todo, max_workers, progress):
     tick()
     return run.rows
 
-# %% ../nbs/40c_transfer.ipynb #0f14296c
+# %% ../nbs/40c_transfer.ipynb #1c3c1a37
 def sync(
     source:Place|PathLike,   # one is a bucket or URL, the other a folder
     target:Place|PathLike,
     *,
+    prefix:str='',           # of the keys on the bucket's side
     delete:bool=False,       # remove from the target what the source does not have
     max_workers:int=8,
     progress:Callable[[Progress], object]|None=None,
@@ -170,22 +175,22 @@ def sync(
     "Make `target` like `source`, moving what differs. Raises `ConfigError` unless one of them is a folder."
     if _is_place(source) == _is_place(target): raise ConfigError('sync goes between a folder and a bucket: give one of each')
     down = _is_place(source)
-    if down: report = download(source, target, max_workers=max_workers, progress=progress, dry_run=dry_run) # type: ignore
-    else: report = upload(source, target, max_workers=max_workers, progress=progress, dry_run=dry_run) # type: ignore
+    if down: report = download(source, target, prefix=prefix, max_workers=max_workers, progress=progress, dry_run=dry_run) # type: ignore
+    else: report = upload(source, target, prefix=prefix, max_workers=max_workers, progress=progress, dry_run=dry_run) # type: ignore
     if not (delete and report.ok): return report
-    extra = _extra_files(report, target) if down else _extra_keys(report, target)
+    extra = _extra_files(report, target) if down else _extra_keys(report, target, prefix)
     removed = [Row(name, 'planned') for name in extra] if dry_run else _removed(extra, None if down else opened(target)[0]) # type: ignore
     return Report([*report, *removed], report._again)
 
-# %% ../nbs/40c_transfer.ipynb #c5d465a3
+# %% ../nbs/40c_transfer.ipynb #edafea98
 def _is_place(end)->bool: return isinstance(end, Bucket) or isinstance(end, str) and '://' in end
 
 def _extra_files(report, folder)->list[str]:
     kept = {row.target for row in report}
     return [path for path,_ in files_below(folder) if path not in kept]
 
-def _extra_keys(report, target)->list[str]:
-    bucket,prefix = opened(target)
+def _extra_keys(report, target, prefix)->list[str]:
+    bucket,prefix = opened(target, prefix)
     kept,before = {row.key for row in report},f"{prefix.rstrip('/')}/" if prefix else ''
     return [item.key for item in bucket.find_items(prefix=before) if item.key not in kept]
 

@@ -22,7 +22,7 @@ backends = {
     's3':     'objstore.backends.s3:S3ObjectStore',
 }
 
-# %% ../nbs/38_urls.ipynb #34252f2c
+# %% ../nbs/38_urls.ipynb #e125d3dc
 def _installed():
     "Backends that other packages bring, by scheme."
     from importlib.metadata import entry_points
@@ -33,14 +33,14 @@ def backend(
 )->type[ObjectStoreInterface]:
     "The class that opens URLs of this scheme. Raises `ConfigError` for one that nobody knows."
     place = backends.get(scheme) or _installed().get(scheme)
-    if not place: raise ConfigError(f'no store has the scheme {scheme!r}: {nearest(scheme, backends)}')
+    if not place: raise ConfigError(f'no store has the scheme {scheme!r}: {nearest(scheme, {**backends, **_installed()})}')
     module,_,name = place.partition(':')
     return getattr(import_module(module), name)
 
-# %% ../nbs/38_urls.ipynb #99c26ca9
+# %% ../nbs/38_urls.ipynb #da6f187f
 def known_options(kind:type[ObjectStoreInterface])->dict[str, type]:
     "The keyword options of a backend with their types."
-    return {p.name: p.annotation for p in signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    return {p.name: p.annotation for p in signature(kind, eval_str=True).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 def check_options(kind:type[ObjectStoreInterface], options:dict)->dict:
     "`options`, if `kind` knows them all. Raises `ConfigError` naming the nearest."
@@ -93,8 +93,9 @@ def locate(
     if bucket.startswith('?'): bucket,key,options = '', '', {**query_options(backend(scheme), rest[1:]), **options}
     return connect(f'{scheme}://', **options), bucket, key
 
-# %% ../nbs/38_urls.ipynb #fcd74d82
+# %% ../nbs/38_urls.ipynb #177475c2
 def _locate_file(path, options):
+    path = os.path.expanduser(path)
     root = store_above(path)
     if root is None: raise ConfigError(f'no local store holds {path}: make a bucket of one with `objstore mb` or connect(folder)')
     bucket,_,key = os.path.abspath(path)[len(str(root)):].lstrip(os.sep).replace(os.sep, '/').partition('/')

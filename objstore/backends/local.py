@@ -35,15 +35,21 @@ def internal_folder(
         if kind_of(step) != 'folder': raise PermissionDeniedError(f'{step} leads elsewhere: remove it')
     return Path(root, '.objstore', name)
 
-# %% ../../nbs/21d_local.ipynb #03681d75
+# %% ../../nbs/21d_local.ipynb #cc477035
 def sweep(
     drafts:Path,
     before:float, # seconds since 1970: older ones go
 )->int:           # how many went
     "Remove the drafts that killed writers left."
-    old = [e.path for e in entries(os.fsencode(drafts)) if e.is_file(follow_symlinks=False) and e.stat().st_mtime < before]
+    old = [entry.path for entry in entries(os.fsencode(drafts)) if _is_old(entry, before)]
     for path in old: Path(os.fsdecode(path)).unlink(missing_ok=True)
     return len(old)
+
+# %% ../../nbs/21d_local.ipynb #7dbe297b
+def _is_old(entry, before):
+    "A draft that has just taken its name is not old; it is gone."
+    try: return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before
+    except FileNotFoundError: return False
 
 # %% ../../nbs/21d_local.ipynb #1e4cebf6
 def link_new(
@@ -87,7 +93,7 @@ def locked(
     # filelock asks again after 50 ms by default; the lock is held for some 50 µs
     return FileLock(internal_folder(root, 'locks')/f'{shard:02x}').acquire(poll_interval=0.002)
 
-# %% ../../nbs/21d_local.ipynb #e53fbde1
+# %% ../../nbs/21d_local.ipynb #d023386c
 class LocalObjectStore(ObjectStoreInterface):
     "Folders under `root` as buckets, shared by all processes that open it; what is put with any other program is an object too."
     scheme = 'file'
@@ -99,6 +105,7 @@ class LocalObjectStore(ObjectStoreInterface):
         self.url = str(self.root)
 
     def __repr__(self): return f'LocalObjectStore({self.url!r})'
+    def __reduce__(self): return LocalObjectStore, (self.url,) # another machine's disk may differ, so what it can is asked there
 
     @cached_property
     def can(self)->frozenset[str]:
@@ -214,7 +221,7 @@ class LocalObjectStore(ObjectStoreInterface):
     def _copy(self, bucket, key, to_bucket, to_key, version, create):
         with self._read(bucket, key, ReadOptions()) as reader:
             options = PutOptions(reader.stats.metadata or {}, reader.stats.content_type, if_none_match='*' if create else None)
-            return self._put(to_bucket, to_key, (part for part in reader), options)
+            return self._put(to_bucket, to_key, reader, options)
 
     @on_disk()
     def _remove(self, bucket, key, version):

@@ -40,9 +40,9 @@ class _Bucket:
         if self.versions: self.states.setdefault(key, []).append(state)
         else: self.states[key] = [state]
 
-# %% ../../nbs/20_memory.ipynb #348fc2c2
-class MemoryObjectStore(ObjectStoreInterface):
-    "Buckets in a dictionary, shared by the threads that share the store."
+# %% ../../nbs/20_memory.ipynb #1d3248f6
+class _MemoryBuckets(ObjectStoreInterface):
+    "Where the buckets are kept, and which there are."
     scheme,url = 'memory','memory://'
     can = frozenset({'if_match', 'if_none_match', 'metadata', 'content_type', 'odd_keys', 'versions', 'atomic_batch'})
 
@@ -58,12 +58,6 @@ class MemoryObjectStore(ObjectStoreInterface):
         if bucket not in self._buckets: raise NotFoundError('no such bucket: make it with find_or_create_bucket')
         return self._buckets[bucket]
 
-    def _state(self, bucket, key, version=None)->_State:
-        states = self._find(bucket).states.get(key, [])
-        state = next((s for s in states if s.stats.version == version), None) if version else self._find(bucket).current(key)
-        if state is None or state.stats.is_deleted: raise NotFoundError(f'no such version: {version}' if version else 'no such object')
-        return state
-
     def _list_buckets(self): return list(self._buckets)
 
     def _create_bucket(self, bucket, versions):
@@ -78,18 +72,42 @@ class MemoryObjectStore(ObjectStoreInterface):
     def _empty(self, bucket):
         with self._lock: self._find(bucket).states.clear()
 
+# %% ../../nbs/20_memory.ipynb #bc862ad5
+class _MemoryFinding(_MemoryBuckets):
+    "Listings, versions, and what is known of one object."
+    def _state(self, bucket, key, version=None)->_State:
+        states = self._find(bucket).states.get(key, [])
+        state = next((s for s in states if s.stats.version == version), None) if version else self._find(bucket).current(key)
+        if state is None or state.stats.is_deleted: raise NotFoundError(f'no such version: {version}' if version else 'no such object')
+        return state
+
     def _items(self, bucket, prefix, delimiter, start_after, limit)->Iterator[Stats]:
-        lab = self._find(bucket)
-        with self._lock: keys = sorted(lab.states)
+        held = self._find(bucket)
+        with self._lock: keys = sorted(held.states)
         place = bisect_right(keys, start_after) if start_after and start_after >= prefix else bisect_left(keys, prefix)
         while place < len(keys) and keys[place].startswith(prefix):
-            key,state = keys[place],lab.current(keys[place])
+            key,state = keys[place],held.current(keys[place])
             folded = delimiter and state and common_prefix(key, prefix, delimiter)
             if folded: yield Stats(bucket, folded, is_prefix=True)
             elif state: yield replace(state.stats, metadata=None, content_type=None)
             place += 1
             while folded and place < len(keys) and keys[place].startswith(folded): place += 1
 
+    def _get_stats(self, bucket, key, version): return _handed_out(self._state(bucket, key, version).stats)
+    def _find_versions(self, bucket, key): return iter([_handed_out(s.stats) for s in reversed(self._find(bucket).states.get(key, []))])
+
+    def _read(self, bucket, key, options):
+        state = self._state(bucket, key, options.version)
+        if options.if_match and options.if_match != state.stats.etag: raise PreconditionError('the object has another etag now')
+        start,end = options.span(len(state.data))
+        return Reader(_handed_out(state.stats), chunks(memoryview(state.data)[start:end]), end - start)
+
+# %% ../../nbs/20_memory.ipynb #848f72a9
+def _handed_out(stats): return replace(stats, metadata=None if stats.metadata is None else dict(stats.metadata))
+
+# %% ../../nbs/20_memory.ipynb #a3273520
+class MemoryObjectStore(_MemoryFinding):
+    "Buckets in a dictionary, shared by the threads that share the store."
     def _put(self, bucket, key, data, options):
         content = b''.join(chunks(data))
         with self._lock:
@@ -109,17 +127,9 @@ class MemoryObjectStore(ObjectStoreInterface):
         number = self._number()
         stats = Stats(bucket, key, len(content), f'"{number}"', datetime.now(timezone.utc), number,
             options.metadata, options.content_type, sha256(content).hexdigest())
-        lab = self._find(bucket)
-        lab.add(key, _State(stats if lab.versions else replace(stats, version=None), content))
-        return lab.states[key][-1].stats
-
-    def _read(self, bucket, key, options):
-        state = self._state(bucket, key, options.version)
-        if options.if_match and options.if_match != state.stats.etag: raise PreconditionError('the object has another etag now')
-        start,end = options.span(len(state.data))
-        return Reader(state.stats, chunks(memoryview(state.data)[start:end]), end - start)
-
-    def _get_stats(self, bucket, key, version): return self._state(bucket, key, version).stats
+        held = self._find(bucket)
+        held.add(key, _State(stats if held.versions else replace(stats, version=None), content))
+        return _handed_out(held.states[key][-1].stats)
 
     def _copy(self, bucket, key, to_bucket, to_key, version, create):
         source = self._state(bucket, key, version)
@@ -128,22 +138,20 @@ class MemoryObjectStore(ObjectStoreInterface):
 
     def _remove(self, bucket, key, version):
         with self._lock:
-            lab = self._find(bucket)
-            if version: return self._remove_version(lab, key, version)
-            if not lab.current(key): return False
-            if lab.versions: lab.add(key, _State(Stats(bucket, key, 0, version=self._number(),
+            held = self._find(bucket)
+            if version: return self._remove_version(held, key, version)
+            if not held.current(key): return False
+            if held.versions: held.add(key, _State(Stats(bucket, key, 0, version=self._number(),
                 last_modified=datetime.now(timezone.utc), is_deleted=True)))
-            else: del lab.states[key]
+            else: del held.states[key]
             return True
 
-    def _remove_version(self, lab, key, version):
-        states = lab.states.get(key, [])
+    def _remove_version(self, held, key, version):
+        states = held.states.get(key, [])
         kept = [s for s in states if s.stats.version != version]
-        if kept: lab.states[key] = kept
-        else: lab.states.pop(key, None)
+        if kept: held.states[key] = kept
+        else: held.states.pop(key, None)
         return len(kept) < len(states)
-
-    def _find_versions(self, bucket, key): return iter([s.stats for s in reversed(self._find(bucket).states.get(key, []))])
 
     def _commit(self, bucket, changes):
         changes = [replace(change, data=b''.join(chunks(change.data))) for change in changes]

@@ -6,7 +6,7 @@
 __all__ = ['Source', 'opened', 'put_headers', 'conditions', 'delete_xml', 'delete_failures', 's3_requests', 'attributes',
            'result_stats', 'S3ObjectStore']
 
-# %% ../../nbs/22g_s3.ipynb #f2a3218b
+# %% ../../nbs/22g_s3.ipynb #aaddb249
 import os, re
 from base64 import b64encode
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from .s3_credentials import KeySource
 from .s3_listing import key_versions, list_objects, list_versions
 from .s3_multipart import copy_parts, cut, etag_in, part_size, part_size_for, put_parts
 from .s3_obstore import FastBuckets, NoSuchRange, is_plain, is_usable
-from .s3_request import Answer, S3Endpoint, S3Requests, headers_metadata, metadata_headers, stats_of
+from .s3_request import Answer, S3Endpoint, S3Requests, headers_metadata, metadata_headers, s3_error, stats_of, version_of
 from ..errors import *
 from ..interface import ObjectStoreInterface
 from ..interrupt import interruptible
@@ -71,7 +71,7 @@ def conditions(options:PutOptions)->dict[str, str]:
     "The headers that make a put conditional."
     return {name: value for name,value in (('If-Match', options.if_match), ('If-None-Match', options.if_none_match)) if value}
 
-# %% ../../nbs/22g_s3.ipynb #54510442
+# %% ../../nbs/22g_s3.ipynb #53573733
 _not_in_xml = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
 
 def delete_xml(
@@ -85,23 +85,26 @@ def delete_xml(
 
 def delete_failures(
     body:bytes, # of the answer
-)->dict[str, str]:
+)->dict[str, ObjStoreError]:
     "What could not be deleted, and why."
     errors = re.findall(r'<Error>(.*?)</Error>', body.decode(errors='replace'), re.S)
     def part(name, error): return unescape((re.search(f'<{name}>(.*?)</{name}>', error, re.S) or ['', ''])[1])
-    return {part('Key', error): f"{part('Code', error)} {part('Message', error)}".strip() for error in errors}
+    return {part('Key', error): s3_error(403, part('Code', error), part('Message', error)) for error in errors}
 
-# %% ../../nbs/22g_s3.ipynb #720a6a6b
+# %% ../../nbs/22g_s3.ipynb #13da0b80
 def _environment(*names): return next((value for name in names if (value := os.environ.get(name))), None)
 
-def s3_requests(options:dict)->S3Requests:
+def s3_requests(
+    options:dict,
+    stall:float=60, # seconds without a byte
+)->S3Requests:
     "A client for what the options of `S3ObjectStore`, the environment and the profile say."
     keys = KeySource(**{n: options[n] for n in ('access_key_id', 'secret_access_key', 'session_token', 'profile', 'anonymous')})
     region = options['region'] or _environment('AWS_REGION', 'AWS_DEFAULT_REGION') or keys.region or 'us-east-1'
     url = options['endpoint'] or _environment('AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL')
-    return S3Requests(S3Endpoint(url, region, options['addressing']), keys)
+    return S3Requests(S3Endpoint(url, region, options['addressing']), keys, read_timeout=stall)
 
-# %% ../../nbs/22g_s3.ipynb #da34c3b8
+# %% ../../nbs/22g_s3.ipynb #1d1231ed
 class _S3Options(ObjectStoreInterface):
     "What an S3 store was opened with, and what follows from it."
     scheme = 's3'
@@ -141,7 +144,7 @@ class _S3Options(ObjectStoreInterface):
         return self._s3.endpoint.region
 
     @cached_property
-    def _s3(self): return s3_requests(self._options)
+    def _s3(self): return s3_requests(self._options, self.patience.stall)
 
     @cached_property
     def _fast(self): return FastBuckets(self._s3)
@@ -151,7 +154,7 @@ class _S3Options(ObjectStoreInterface):
         self._s3.close()
         self._fast.close()
 
-# %% ../../nbs/22g_s3.ipynb #05a94b25
+# %% ../../nbs/22g_s3.ipynb #f4bd325a
 class _S3Buckets(_S3Options):
     def _list_buckets(self):
         return [unescape(name) for name in re.findall(r'<Name>(.*?)</Name>', self._s3.request('GET').body.decode())]
@@ -163,8 +166,9 @@ class _S3Buckets(_S3Options):
 
     def _has_bucket(self, bucket):
         # Asked first: in us-east-1 making one's own bucket again resets its access list.
-        try: return bool(self._s3.request('HEAD', bucket))
+        try: self._s3.request('HEAD', bucket)
         except NotFoundError: return False
+        return True
 
     def _make_bucket(self, bucket):
         place = f'<CreateBucketConfiguration><LocationConstraint>{self.region}</LocationConstraint></CreateBucketConfiguration>'
@@ -174,26 +178,35 @@ class _S3Buckets(_S3Options):
 
     def _remove_bucket(self, bucket):
         # Asked first: some servers delete a versioned bucket with all that is in it.
-        for left in list_versions(self._s3, bucket, patience=self.patience): raise BucketNotEmptyError(f'there is {left.key!r}: give force=True to remove it too')
+        left = next(list_versions(self._s3, bucket, patience=self.patience), None)
+        if left: raise BucketNotEmptyError(f'there is {left.key!r}: give force=True to remove it too')
         self._s3.request('DELETE', bucket)
 
     def _empty(self, bucket):
         gone = ((v.key, str(v.version or '')) for v in list_versions(self._s3, bucket, patience=self.patience))
         while page := list(islice(gone, 1000)):
-            for key,reason in self._delete(bucket, page).items(): raise ObjStoreError(f'the bucket could not be emptied: {reason}', key=key)
+            error = next(iter(self._delete(bucket, page).values()), None)
+            if error: raise error
 
-    def _delete(self, bucket, items)->dict[str, str]:
+    def _delete(self, bucket, items)->dict[str, ObjStoreError]:
         "Delete at most 1,000 items; what could not be, and why."
-        apart = [item for item in items if _not_in_xml.search(item[0])]
-        for key,version in apart: self._s3.request('DELETE', bucket, key, query={'versionId':version} if version else None)
-        body = delete_xml([item for item in items if item not in apart])
-        if len(apart) == len(items): return {}
+        apart = {item for item in items if _not_in_xml.search(item[0])}
+        failed = {key: error for key,version in apart if (error := self._delete_one(bucket, key, version))}
+        together = [item for item in items if item not in apart]
+        return {**failed, **(self._delete_together(bucket, together) if together else {})}
+
+    def _delete_one(self, bucket, key, version)->ObjStoreError|None:
+        try: self._s3.request('DELETE', bucket, key, query={'versionId':version} if version else None)
+        except ObjStoreError as e: return e
+
+    def _delete_together(self, bucket, items)->dict[str, ObjStoreError]:
+        body = delete_xml(items)
         digest = b64encode(md5(body, usedforsecurity=False).digest()).decode()
         return delete_failures(self._s3.request('POST', bucket, query={'delete':''}, headers={'Content-MD5':digest}, body=body).body)
 
     def _remove_items(self, bucket, keys):
         failed = self._delete(bucket, [(key, None) for key in keys])
-        for key in keys: yield Row(key, 'failed', ObjStoreError(failed[key], bucket=bucket, key=key, op='remove_items')) if key in failed else Row(key, 'removed')
+        for key in keys: yield Row(key, 'failed', failed[key]) if key in failed else Row(key, 'removed')
 
     def _items(self, bucket, prefix, delimiter, start_after, limit):
         return list_objects(self._s3, bucket, prefix=prefix, delimiter=delimiter, start_after=start_after, limit=limit, patience=self.patience)
@@ -201,7 +214,7 @@ class _S3Buckets(_S3Options):
     def _find_versions(self, bucket, key): return key_versions(self._s3, bucket, key, patience=self.patience)
     def _presign(self, bucket, key, method, expires): return self._s3.presign(method, bucket, key, expires)
 
-# %% ../../nbs/22g_s3.ipynb #0b1fe932
+# %% ../../nbs/22g_s3.ipynb #0517b942
 def attributes(headers:dict[str, str])->dict[str, str]:
     "Headers as obstore takes them: metadata by its bare name."
     return {name.removeprefix('x-amz-meta-'): value for name,value in headers.items()}
@@ -212,10 +225,9 @@ def result_stats(bucket:str, key:str,
     "What obstore says of the object it reads."
     meta,beside = result.meta,result.attributes
     metadata = {f'x-amz-meta-{name}': value for name,value in beside.items() if name == name.lower()} # HTTP's own have capitals
-    version = None if meta['version'] == 'null' else meta['version']
-    return Stats(bucket, key, meta['size'], meta['e_tag'], meta['last_modified'], version, headers_metadata(metadata), beside.get('Content-Type'))
+    return Stats(bucket, key, meta['size'], meta['e_tag'], meta['last_modified'], version_of(meta['version']), headers_metadata(metadata), beside.get('Content-Type'))
 
-# %% ../../nbs/22g_s3.ipynb #b2fa781e
+# %% ../../nbs/22g_s3.ipynb #4b25070b
 class S3ObjectStore(_S3Buckets):
     "Buckets of Amazon S3 or of a server that speaks its language."
     copy_limit = 5 * 2**30 # bytes that one request may copy
@@ -239,14 +251,14 @@ class S3ObjectStore(_S3Buckets):
             etag,version = _tags(self._fast.put(bucket, key, body, attributes(headers)))
         else:
             answer = interruptible(lambda: self._s3.request('PUT', bucket, key, headers={**headers, **conditions(options)}, body=bytes(body)))
-            etag,version = answer.headers.get('etag'),answer.headers.get('x-amz-version-id')
+            etag,version = answer.headers.get('etag'),version_of(answer.headers.get('x-amz-version-id'))
         return Stats(bucket, key, len(body), etag, version=version, metadata=options.metadata, content_type=options.content_type)
 
     def _put_parts(self, bucket, key, source, size, options)->tuple[str|None, str|None]:
         headers = put_headers(options)
         if self._is_fast(key) and not options.conditional: return _tags(self._fast.put(bucket, key, source, attributes(headers), size))
         answer = put_parts(self._s3, bucket, key, source, headers, conditions(options))
-        return etag_in(answer),answer.headers.get('x-amz-version-id')
+        return etag_in(answer),version_of(answer.headers.get('x-amz-version-id'))
 
     def _read(self, bucket, key, options):
         if options.start == options.end: return self._nothing(bucket, key, options)
@@ -295,12 +307,16 @@ class S3ObjectStore(_S3Buckets):
     def _remove(self, bucket, key, version):
         if version: return self._remove_version(bucket, key, version)
         try: self._s3.request('HEAD', bucket, key)
-        except NotFoundError: return not self._s3.request('HEAD', bucket)
-        return bool(self._s3.request('DELETE', bucket, key))
+        except NotFoundError:
+            self._s3.request('HEAD', bucket) # raises where it is the bucket that is missing
+            return False
+        self._s3.request('DELETE', bucket, key)
+        return True
 
     def _remove_version(self, bucket, key, version):
         if version not in (v.version for v in self._find_versions(bucket, key)): return False
-        return bool(self._s3.request('DELETE', bucket, key, query={'versionId':version}))
+        self._s3.request('DELETE', bucket, key, query={'versionId':str(version)})
+        return True
 
     def _copy(self, bucket, key, to_bucket, to_key, version, create):
         source = self._get_stats(bucket, key, version)
@@ -311,8 +327,8 @@ class S3ObjectStore(_S3Buckets):
         if (bucket, key, version) == (to_bucket, to_key, None): once |= {'x-amz-metadata-directive':'REPLACE', **beside} # S3 copies nothing onto itself unchanged
         if (source.size or 0) <= self.copy_limit: answer = self._s3.request('PUT', to_bucket, to_key, headers={**headers, **once})
         else: answer = copy_parts(self._s3, to_bucket, to_key, headers, source.size or 0, beside, once, self.copy_limit)
-        return Stats(to_bucket, to_key, source.size, etag_in(answer), version=answer.headers.get('x-amz-version-id'),
+        return Stats(to_bucket, to_key, source.size, etag_in(answer), version=version_of(answer.headers.get('x-amz-version-id')),
             metadata=source.metadata, content_type=source.content_type)
 
-# %% ../../nbs/22g_s3.ipynb #149ffe18
-def _tags(put): return put['e_tag'],None if put['version'] == 'null' else put['version']
+# %% ../../nbs/22g_s3.ipynb #aaf8d6d4
+def _tags(put): return put['e_tag'],version_of(put['version'])

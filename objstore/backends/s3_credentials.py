@@ -13,7 +13,7 @@ from typing import Any
 from .s3_signing import Credentials
 from ..errors import ConfigError, MissingDependencyError, ObjStoreError, UnauthenticatedError, nearest, scrub, sealed
 
-# %% ../../nbs/22d_s3_credentials.ipynb #014a42d5
+# %% ../../nbs/22d_s3_credentials.ipynb #6780071d
 class KeySource:
     "Called before each request: the credentials that sign it, or `None` where nothing is signed."
     def __init__(self, *,
@@ -37,7 +37,7 @@ class KeySource:
     @property
     def region(self)->str|None:
         "The region that the profile names; keys and anonymous access name none."
-        return None if self._fixed or self.anonymous else self._session.region_name
+        return None if self._fixed or self.anonymous else _asked(lambda: self._session.region_name)
 
     @cached_property
     def _session(self): return boto3_session(self.profile)
@@ -55,7 +55,7 @@ def _from_environment():
     key,secret = os.environ.get('AWS_ACCESS_KEY_ID'),os.environ.get('AWS_SECRET_ACCESS_KEY')
     return Credentials(key, secret, os.environ.get('AWS_SESSION_TOKEN') or None) if key and secret else None
 
-# %% ../../nbs/22d_s3_credentials.ipynb #ecac72f3
+# %% ../../nbs/22d_s3_credentials.ipynb #52e40656
 _talkative = ('botocore.auth', 'botocore.credentials', 'botocore.endpoint', 'botocore.hooks', 'botocore.httpsession',
               'botocore.parsers', 'botocore.tokens', 'botocore.utils', 'urllib3.connectionpool')
 
@@ -70,8 +70,9 @@ def boto3_session(
     try: import boto3
     except ImportError: raise MissingDependencyError("boto3 is missing, which knows profiles and roles: pip install 'objstore[s3]'") from None
     for name in _talkative: logging.getLogger(name).addFilter(_scrub_record)
-    known = boto3.Session().available_profiles
-    if profile and profile not in known: raise ConfigError(f'there is no AWS profile {profile!r}: {nearest(profile, known)}')
+    from botocore.session import Session
+    known,wanted = Session().available_profiles,profile or os.environ.get('AWS_PROFILE')
+    if wanted and wanted not in known: raise ConfigError(f'there is no AWS profile {wanted!r}: {nearest(wanted, known)}')
     return boto3.Session(profile_name=profile)
 
 # %% ../../nbs/22d_s3_credentials.ipynb #1ebced41

@@ -49,11 +49,13 @@ def obstore_error(
     if 'WITHOUT LOCATION' in text.upper(): return s3_error(301, 'PermanentRedirect', 'set the region')
     return NetworkError(f"the connection failed: {_found('(error sending request|request or response body error|error trying to connect)', text) or 'see the cause'}")
 
-# %% ../../nbs/22e_s3_obstore.ipynb #8f236fc4
-_options:dict[str, dict[str, str]] = {
-    'read':  {'timeout':'365d', 'read_timeout':'60s'}, # `timeout` covers the body and the pauses of whoever reads it
-    'write': {'timeout':'300s'},
-}
+# %% ../../nbs/22e_s3_obstore.ipynb #cc635ff2
+def _waits(
+    direction:str,  # `read` or `write`
+    silence:float,  # seconds
+)->dict[str, str]:
+    if direction == 'write': return {'timeout':f'{5000 * silence:.0f}ms'}
+    return {'timeout':'365d', 'read_timeout':f'{1000 * silence:.0f}ms'} # `timeout` covers the body and the pauses of whoever reads it
 
 class FastBuckets:
     "obstore's clients for the buckets of one S3 service."
@@ -108,10 +110,10 @@ class FastBuckets:
         return S3Store(bucket, region=region, virtual_hosted_style_request=virtual,
             aws_endpoint_url_s3=f"{scheme}://{host}{path.rstrip('/') if virtual else path.removesuffix(f'/{bucket}')}",
             unsigned_payload=scheme == 'https', retry_config={'max_retries':0},
-            client_options=_client_options(direction, endpoint, scheme),
+            client_options=_client_options(_waits(direction, self.requests.read_timeout), endpoint, scheme),
             **_identity(self.requests.credentials))
 
-# %% ../../nbs/22e_s3_obstore.ipynb #19ccc21d
+# %% ../../nbs/22e_s3_obstore.ipynb #12d92b8d
 def _told(call, discreet):
     "`call()` into obstore, which ^C can leave and whose errors are ours."
     from obstore.exceptions import BaseError
@@ -122,10 +124,10 @@ def _s3_store():
     except ImportError: raise MissingDependencyError("obstore is missing, which moves the bytes: pip install 'objstore[s3]'") from None
     return S3Store
 
-def _client_options(direction, endpoint, scheme)->Any:
+def _client_options(waits, endpoint, scheme)->Any:
     ca_file = endpoint.ca_file or os.environ.get('AWS_CA_BUNDLE')
     trusted = {'root_certificate':Path(ca_file).read_bytes()} if ca_file else {}
-    return {'allow_http':scheme == 'http', 'connect_timeout':'10s', **_options[direction], **trusted}
+    return {'allow_http':scheme == 'http', 'connect_timeout':'10s', **waits, **trusted}
 
 # %% ../../nbs/22e_s3_obstore.ipynb #e05fe276
 def _identity(credentials):

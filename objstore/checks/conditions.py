@@ -81,20 +81,22 @@ def one_creator_wins(bucket, key):
         assert all(isinstance(r, (AlreadyExistsError, UnknownOutcomeError)) for n,r in enumerate(results) if n not in winners), results
         assert bucket.get(k) == b'%02d' % winners[0] * size
 
-# %% ../../nbs/12c_check_conditions.ipynb #ffe7b458
+# %% ../../nbs/12c_check_conditions.ipynb #45edf164
 def increment(bucket:Bucket, key:str)->None:
-    "Add one to the number in an object, beginning again whenever somebody else was quicker."
+    "Add one to the number in an object, beginning again whenever somebody else was quicker; an unknown outcome is not tried again."
     while True:
         with bucket.read(key) as reader: number = int(reader.read())
-        try: return bucket.put(key, b'%d' % (number + 1), if_match=reader.stats.etag) and None
-        except (PreconditionError, UnknownOutcomeError): pass
+        try:
+            bucket.put(key, b'%d' % (number + 1), if_match=reader.stats.etag)
+            return
+        except PreconditionError: pass
 
 @check('if_match')
 def no_increment_is_lost(bucket, key):
     "Sixteen threads that count in one object by compare-and-swap count to sixteen."
     bucket.put(key, b'0')
-    at_once(lambda n: increment(bucket, key))
-    assert bucket.get(key) == b'16'
+    unknown = [result for result in at_once(lambda n: increment(bucket, key)) if isinstance(result, UnknownOutcomeError)]
+    assert 16 - len(unknown) <= int(bucket.get(key)) <= 16
 
 # %% ../../nbs/12c_check_conditions.ipynb #9595c7f9
 def versioned(bucket:Bucket)->Bucket:

@@ -117,11 +117,11 @@ def a_read_is_bound_to_its_object(bucket, key):
     with expect_fail(PreconditionError): bucket.read(key, if_match=old.etag)
     with bucket.read(key, start=1, if_match=new.etag) as reader: assert (reader.stats.etag, reader.read()) == (new.etag, b'wo')
 
-# %% ../../nbs/12a_check_items.ipynb #321a75dd
+# %% ../../nbs/12a_check_items.ipynb #3062d8d3
 @check()
 def what_is_missing_is_not_found(bucket, key):
     "The error is `FileNotFoundError` too, and says which store, bucket, key and verb."
-    for verb,call in dict(get_stats=bucket.get_stats, read=bucket.get).items():
+    for verb,call in dict(get_stats=bucket.get_stats, get=bucket.get, read=bucket.read).items():
         with expect_fail(FileNotFoundError): call(key)
         try: call(key)
         except NotFoundError as error: assert (error.op, error.bucket, error.key, error.store) == (verb, bucket.name, key, bucket.store.url)
@@ -179,7 +179,7 @@ def removing_tells_whether_there_was_one(bucket, key):
     assert bucket.remove(f'{key}/a') and not bucket.remove(f'{key}/a')
     assert [item.key for item in bucket.find_items(prefix=f'{key}/')] == [f'{key}/a.b', f'{key}/ab']
 
-# %% ../../nbs/12a_check_items.ipynb #4d874175
+# %% ../../nbs/12a_check_items.ipynb #8885a039
 @check()
 def many_are_removed_at_once(bucket, key):
     "More than one request can take, odd ones and missing ones among them; each has its row."
@@ -190,6 +190,7 @@ def many_are_removed_at_once(bucket, key):
     assert report.ok and len(report) == len(keys) + 1001 and {row.state for row in report} == {'removed'}
     assert [item.key for item in bucket.find_items(prefix=f'{key}/')] == [f'{key}/stays']
     assert bucket.remove_items([]).ok
+    with expect_fail(TypeError): bucket.remove_items('stays')
 
 # %% ../../nbs/12a_check_items.ipynb #f70e21fd
 @check()

@@ -7,7 +7,7 @@ __all__ = ['plain_keys', 'odd_keys', 'fill', 'listed', 'plain_keys_are_kept', 'a
            'odd_keys_are_kept', 'an_object_and_its_neighbours_are_apart', 'case_tells_keys_apart',
            'what_http_would_fold_is_refused', 'line_breaks_are_kept', 'keys_come_in_order', 'a_prefix_is_text',
            'a_delimiter_folds', 'a_listing_starts_and_ends_where_asked', 'filters_choose',
-           'thousands_of_keys_are_paged', 'a_listing_is_lazy']
+           'thousands_of_keys_are_paged', 'a_listing_tells_its_error_when_read']
 
 # %% ../../nbs/12b_check_listing.ipynb #c8c81c4e
 import re
@@ -119,11 +119,11 @@ def line_breaks_are_kept(bucket, key):
     assert [item.key for item in bucket.find_items(prefix=f'{key}/')] == keys and bucket.get(keys[1]) == keys[1].encode()
     assert bucket.remove_items(keys).ok and not listed(bucket, f'{key}/')
 
-# %% ../../nbs/12b_check_listing.ipynb #c4d0a286
+# %% ../../nbs/12b_check_listing.ipynb #482aa243
 @check()
 def keys_come_in_order(bucket, key):
     "In the order of their UTF-8 bytes, whatever the order they were put in, each with its size and no metadata asked for."
-    names = ['b', 'a/2', 'a.1', 'a', 'aé', 'a-', 'Z', 'é', '🐈', 'a/10', '\uffee', '~'] if 'odd_keys' in bucket.store.can else ['b', 'a/2', 'a.1', 'aé', 'Z', 'é', '🐈', 'a/10', '\uffee', '~']
+    names = ['b', 'a/2', 'a.1', 'aé', 'a-', 'Z', 'é', '🐈', 'a/10', '\uffee', '~'] + (['a'] if 'odd_keys' in bucket.store.can else [])
     keys = fill(bucket, f'{key}/', names)
     items = list(bucket.find_items(prefix=f'{key}/'))
     assert [item.key for item in items] == keys == sorted(keys, key=str.encode)
@@ -169,19 +169,19 @@ def filters_choose(bucket, key):
     assert found('a.csv') == ['a.csv', 'd/a.csv'] and found(f'{key}/*.csv') == ['a.csv']
     assert found('**/*.csv') == ['a.csv', 'd/a.csv', 'd/e/c.csv'] and found(re.compile(r'/e/|txt$')) == ['b.txt', 'd/e/c.csv']
 
-# %% ../../nbs/12b_check_listing.ipynb #afefc234
+# %% ../../nbs/12b_check_listing.ipynb #31a4ae44
 @check()
 def thousands_of_keys_are_paged(bucket, key):
-    "More keys than three pages hold come once each and in order, from the start or from the middle, folded or not."
+    "More keys than two pages hold come once each and in order, from the start or from the middle, folded or not."
     keys = fill(bucket, f'{key}/', [f'{n % 7}/{n:05}' for n in range(2_100)])
     assert [item.key for item in bucket.find_items(prefix=f'{key}/')] == keys
     assert [item.key for item in bucket.find_items(prefix=f'{key}/', start_after=keys[999], limit=1_050)] == keys[1_000:2_050]
     assert listed(bucket, f'{key}/', delimiter='/') == [f'{n}/' for n in range(7)]
     assert bucket.remove_items(keys).ok and not listed(bucket, f'{key}/')
 
-# %% ../../nbs/12b_check_listing.ipynb #35e8d320
+# %% ../../nbs/12b_check_listing.ipynb #bd8e68b3
 @check()
-def a_listing_is_lazy(bucket, key):
+def a_listing_tells_its_error_when_read(bucket, key):
     "Asking for a listing reads nothing until it is read; an error shows then, and says where."
     items = bucket.store.find_items(f'{bucket.name}-none', prefix='p')
     try: next(items, None)

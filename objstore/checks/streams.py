@@ -7,8 +7,8 @@ __all__ = ['block', 'blocks', 'digest', 'large_objects_come_back', 'resident', '
            'a_gibibyte_streams', 'Interrupted', 'breaking', 'a_broken_source_leaves_no_object', 'a_reader_can_be_left',
            'errors_travel', 'a_store_can_be_sent_elsewhere', 'leaks']
 
-# %% ../../nbs/12d_check_streams.ipynb #c829b14f
-import io, logging, pickle, traceback
+# %% ../../nbs/12d_check_streams.ipynb #9bbb2fca
+import io, logging, os, pickle, traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -44,12 +44,12 @@ def large_objects_come_back(bucket, key):
     assert bucket.get_stats(f'{key}/stream').size == size
     bucket.remove_items([f'{key}/stream', f'{key}/bytes'])
 
-# %% ../../nbs/12d_check_streams.ipynb #6c7ba7c4
+# %% ../../nbs/12d_check_streams.ipynb #0a5a77cc
 def resident()->int:
     "Bytes of memory that this process holds now; 0 where the system does not tell (macOS, Windows)."
     try: pages = int(Path('/proc/self/statm').read_text().split()[1])
     except FileNotFoundError: return 0
-    return pages * 4096
+    return pages * os.sysconf('SC_PAGE_SIZE')
 
 @contextmanager
 def peak_growth(every:float=0.01)->Iterator[list[int]]:

@@ -145,14 +145,14 @@ def put_file(path:Path|None, goal:Place, extras:Extras)->Stats:
     return goal.store.put(goal.bucket, goal.key, path or sys.stdin.buffer, metadata=extras.metadata,
         content_type=extras.content_type, if_none_match=extras.if_none_match)
 
-# %% ../../nbs/57_copying.ipynb #9fc240d6
+# %% ../../nbs/57_copying.ipynb #3f9b32b6
 def between(source:Place, goal:Place, extras:Extras)->Stats:
     "Copy an object with its metadata and content type, except for what `extras` gives instead."
     if same_store(source, goal) and extras.metadata is None and extras.content_type is None:
         return source.store.copy(source.bucket, source.key, goal.bucket, goal.key, version=extras.version, if_none_match=extras.if_none_match)
     with source.store.read(source.bucket, source.key, version=extras.version) as reader:
         beside = carried(reader.stats, extras)
-        return goal.store.put(goal.bucket, goal.key, (part for part in reader), metadata=beside.metadata,
+        return goal.store.put(goal.bucket, goal.key, reader, metadata=beside.metadata,
             content_type=beside.content_type, if_none_match=extras.if_none_match)
 
 # %% ../../nbs/57_copying.ipynb #442fc30b
@@ -165,10 +165,10 @@ def carried(stats:Stats, extras:Extras)->Extras:
     metadata = stats.metadata if extras.metadata is None else extras.metadata
     return replace(extras, metadata=metadata or None, content_type=extras.content_type or stats.content_type)
 
-# %% ../../nbs/57_copying.ipynb #6a1191bc
+# %% ../../nbs/57_copying.ipynb #7c4f99f7
 def cp(
     source:str,                                 # a URL, a path, or `-` for stdin
-    destination:str,                            # the same, `-` for stdout; into a bucket, prefix or folder under the own name
+    destination:str,                            # the same, `-` for stdout; into a bucket, prefix or folder under its own name
     options:dict,                               # of the stores
     *,
     metadata:Iterable[tuple[str, str]]|None=None, # in place of the source's

@@ -67,9 +67,9 @@ def run_step(
     try: return [*prompt, repr(eval(code, names))]
     except ObjStoreError as e: return [*prompt, f'{type(e).__name__}: {e.message}']
 
-# %% ../../nbs/59_demo.ipynb #7787ff3f
+# %% ../../nbs/59_demo.ipynb #971d7e68
 def demo()->Iterator[str]: # lines to show
-    "Make a local store, put real files into it, and show what can be done with them. Twice is as good as once."
+    "Make a local store, put real files into it, and show what can be done with them. Running it again shows the same."
     folder = demo_folder()
     names = {'sources':sources(), 'table':table}
     yield f"# The {len(names['sources'])} modules of this library and a small table go into a store in the folder {folder}"

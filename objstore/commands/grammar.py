@@ -44,29 +44,29 @@ _urls:Words = {'urls': dict(metavar='URL', nargs='+', help='such as s3://bucket/
 _buckets:Words = {'urls': dict(metavar='URL', nargs='+', help='such as s3://bucket or /store/bucket')}
 _version:Words = {'--version': dict(metavar='V', help='a former version, as `objstore versions` shows it')}
 
-# %% ../../nbs/54_grammar.ipynb #76eca956
+# %% ../../nbs/54_grammar.ipynb #1484987e
 def span(
     text:str, # `START:END`, either of which may be left out
 )->tuple[int, int|None]:
     "A half-open range of bytes, like a Python slice."
     start,colon,end = text.partition(':')
     if not colon or not all(part.isdecimal() for part in (start, end) if part):
-        raise argparse.ArgumentTypeError(f'{text!r} is no range: write START:END in bytes, such as 0:1024')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a range: write START:END in bytes, such as 0:1024')
     return int(start or 0), int(end) if end else None
 
-# %% ../../nbs/54_grammar.ipynb #1b336ecd
+# %% ../../nbs/54_grammar.ipynb #c2d357ce
 def pair(
     text:str, # `name=value`
 )->tuple[str, str]:
     "One name and value of metadata."
     name,equals,value = text.partition('=')
-    if not equals: raise argparse.ArgumentTypeError(f'{text!r} is no metadata: write name=value')
+    if not equals: raise argparse.ArgumentTypeError(f'{text!r} is not metadata: write name=value')
     return name, value
 
-# %% ../../nbs/54_grammar.ipynb #0a6e4730
+# %% ../../nbs/54_grammar.ipynb #6f857e70
 def count(text:str)->int:
     "A number of things, at least one."
-    if not text.isdecimal() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is no number of things: write 1 or more')
+    if not text.isdecimal() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is not a number of things: write 1 or more')
     return int(text)
 
 # %% ../../nbs/54_grammar.ipynb #a3789c4e
