@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['write', 'pieces', 'complaint', 'exit_status', 'complain', 'show', 'ask', 'function_of', 'arguments', 'perform',
-           'discard_output', 'main']
+           'discard_output', 'Terminated', 'main']
 
-# %% ../nbs/60_cli.ipynb #fea96cd8
-import os, sys, traceback
+# %% ../nbs/60_cli.ipynb #ec2763d9
+import os, signal, sys, traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
+from threading import current_thread, main_thread
 from typing import Any
 from .commands.grammar import Order, parse, top_parser
 from .errors import ConfigError, InvalidKeyError, InvalidMetadataError, ObjStoreError, scrub
@@ -85,14 +86,17 @@ def ask(question:str)->bool:
     print(f'{question} [y/N] ', end='', file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ('y', 'yes')
 
-# %% ../nbs/60_cli.ipynb #fc573909
+# %% ../nbs/60_cli.ipynb #8683caae
 def function_of(name:str)->Callable[..., Iterable[Any]]:
     "What does the work of a sub-command; loaded now, since `--help` needs none of it."
     if name == 'demo':
         from objstore.commands.demo import demo
         return demo
-    from objstore.commands import copying, verbs
-    return copying.cp if name == 'cp' else getattr(verbs, name)
+    if name in ('cp', 'sync'):
+        from objstore.commands import moving
+        return moving.copy if name == 'cp' else moving.make_like
+    from objstore.commands import verbs
+    return getattr(verbs, name)
 
 # %% ../nbs/60_cli.ipynb #589215f0
 def arguments(order:Order)->dict[str, Any]:
@@ -119,20 +123,28 @@ def discard_output()->None:
     with suppress(OSError): os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
-# %% ../nbs/60_cli.ipynb #77bb14df
+# %% ../nbs/60_cli.ipynb #0510a0fa
+class Terminated(BaseException): "The system asked the program to end, as Kubernetes does: drafts are removed on the way out."
+
+def _terminated(number, frame): raise Terminated
+
 def main(
     words:list[str]|None=None, # `sys.argv` without the program, by default
 )->int:
-    "Run one command: 0 done, 1 something failed, 2 bad input, 130 interrupted."
-    words = sys.argv[1:] if words is None else words
+    "Run one command: 0 done, 1 something failed, 2 bad input, 130 interrupted, 143 terminated."
+    alone,words = words is None,sys.argv[1:] if words is None else words
+    for name in ('stdin', 'stdout', 'stderr'): setattr(sys, name, getattr(sys, name) or open(os.devnull, 'r' if name == 'stdin' else 'w'))
+    if current_thread() is main_thread(): signal.signal(signal.SIGTERM, _terminated)
     try:
         status = perform(words)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt: status = 130
+    except Terminated: status = 143
     except BrokenPipeError: status = 0
     except (ObjStoreError, OSError, ValueError, TypeError, ImportError) as e: return complain(e, '--debug' in words)
     discard_output()
+    if alone and status in (130, 143): os._exit(status) # not waiting for a thread that reads a pipe, or a server that is silent
     return status
 
 # %% ../nbs/60_cli.ipynb #ba669534

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ObjectStoreInterface', 'Bucket']
 
-# %% ../nbs/10_interface.ipynb #bb6663d3
+# %% ../nbs/10_interface.ipynb #ae5c6383
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -14,7 +14,7 @@ from itertools import islice
 from os import PathLike
 from pathlib import Path
 from threading import Thread
-from .atomic import new_file
+from .atomic import write_file
 from .backend import Backend, Batch, Change, capabilities
 from .errors import *
 from .keys import Filter, check_content_type, check_key, check_metadata, item_filter, literal_prefix, name_filter
@@ -94,8 +94,8 @@ class _BucketVerbs(_Checks):
         keys = (item.key for item in self._items(bucket, '', None, None, None))
         while page := list(islice(keys, 1000)): Report(list(self._remove_items(bucket, page))).raise_failed()
 
-# %% ../nbs/10_interface.ipynb #a4a78383
-class _ItemVerbs(_BucketVerbs):
+# %% ../nbs/10_interface.ipynb #36578ee7
+class _Finding(_BucketVerbs):
     def find_items(self,
         bucket:str,
         filter:Filter=None,         # text is a substring, with `* ? [ {` a glob over the whole key; or a compiled pattern
@@ -109,43 +109,21 @@ class _ItemVerbs(_BucketVerbs):
         wanted = item_filter(filter)
         if delimiter == '': raise ValueError("the delimiter is empty: leave it out or give one such as '/'")
         if limit is not None and limit < 0: raise ValueError(f'limit is {limit}: it counts items')
-        narrow = literal_prefix(filter) if isinstance(filter, str) and literal_prefix(filter) != filter and not delimiter else ''
-        if narrow.startswith(prefix): prefix = narrow
+        prefix = _narrowed(filter, prefix, delimiter)
         with self._at('find_items', bucket, prefix):
             items = self._items(self._bucket(bucket), prefix, delimiter, start_after, limit if filter is None else None)
         found = (item for item in self._placed('find_items', bucket, prefix, items) if wanted(item.key))
         return islice(found, limit)
 
-    def put(self,
-        bucket:str,                 # must be there: a put never makes one
-        key:str,                    # full name of the object, no leading `/`
-        data:Data,                  # bytes, `Path`, binary file or iterator of bytes
-        *,
-        metadata:dict[str,str]|None=None, # names `[a-z][a-z0-9_]*`, printable values, 2 KiB in all
-        content_type:str|None=None, # such as `text/csv`
-        if_match:str|None=None,     # the etag the object must have
-        if_none_match:str|None=None,# `'*'`: there must be no object
-    )->Stats:
-        """Store an object, whole or not at all.
+# %% ../nbs/10_interface.ipynb #ec667c16
+def _narrowed(filter, prefix, delimiter):
+    "The longest prefix that all keys have which `filter` could match."
+    if not isinstance(filter, str) or delimiter: return prefix
+    literal = literal_prefix(filter)
+    return literal if literal != filter and literal.startswith(prefix) else prefix
 
-        Raises `NotFoundError` without the bucket; `AlreadyExistsError` and `PreconditionError` where a condition
-        does not hold; `UnknownOutcomeError` where the reply to a conditional put was lost.
-        Costs one request, or one for each part of a large object."""
-        with self._at('put', bucket, key):
-            options = PutOptions(check_metadata(metadata), check_content_type(content_type), if_match, if_none_match)
-            self._check_put(bucket, key, data, options)
-            if options.conditional: return self._decided(lambda: self._put(bucket, key, data, options))
-            if not is_replayable(data): return self._put(bucket, key, data, options)
-            return retry(lambda: self._put(bucket, key, data, options), self.patience)
-
-    def _check_put(self, bucket, key, data, options):
-        self._check_read(bucket, key)
-        check_data(data)
-        if options.if_none_match not in (None, '*'): raise ValueError("if_none_match is '*' or nothing")
-        if options.if_match == '': raise ValueError('if_match is empty: leave it out or give an etag')
-        if options.if_match and options.if_none_match: raise ValueError('if_match and if_none_match exclude each other')
-        for name in options.needs: self._need(name)
-
+# %% ../nbs/10_interface.ipynb #d45f8bd3
+class _Reading(_Finding):
     def read(self, bucket:str, key:str, *,
         version:str|int|None=None,  # native version; `None` is the current one
         start:int=0,            # first byte
@@ -153,7 +131,7 @@ class _ItemVerbs(_BucketVerbs):
         if_match:str|None=None, # the etag the object must have, else `PreconditionError`
     )->Reader:                  # iterates over bytes as they come
         "An object's bytes as a stream, bound to the etag it began with: after a break it goes on in the same object."
-        if if_match == '': raise ValueError('if_match is empty: leave it out or give an etag')
+        _check_etag(if_match)
         options = ReadOptions(version, *_range(start, end), if_match)
         return self._reader('read', bucket, key, options)
 
@@ -166,7 +144,9 @@ class _ItemVerbs(_BucketVerbs):
         return Reader(reader.stats, parts, reader.left)
 
     def _whole(self, op, bucket, key, options, reader):
-        def reopen(got): return self._read(bucket, key, replace(options, start=start + got, if_match=reader.stats.etag))
+        def reopen(got):
+            if reader.stats.etag is None: raise IntegrityError('the body broke off, and without an etag the rest could be of another object: get it again')
+            return self._read(bucket, key, replace(options, start=start + got, if_match=reader.stats.etag))
         start = options.start
         with self._at(op, bucket, key), reader:
             yield b''
@@ -200,6 +180,49 @@ class _ItemVerbs(_BucketVerbs):
         except NotFoundError: return False
         return True
 
+# %% ../nbs/10_interface.ipynb #4a6c533a
+_longest = 2**62 # bytes: beyond any object, and within what every client can count
+
+def _check_etag(if_match):
+    if if_match == '': raise ValueError('if_match is empty: leave it out or give an etag')
+    if if_match and not if_match.isprintable(): raise ValueError('if_match is not an etag: it holds characters that cannot be printed')
+
+def _range(start, end):
+    if start < 0 or (end is not None and end < start): raise ValueError(f'{start}:{end} is not a range: 0 <= start <= end')
+    return min(start, _longest),None if end is None else min(end, _longest)
+
+# %% ../nbs/10_interface.ipynb #f3afe417
+class _Writing(_Reading):
+    def put(self,
+        bucket:str,                 # must be there: a put never makes one
+        key:str,                    # full name of the object, no leading `/`
+        data:Data,                  # bytes, `Path`, binary file or iterator of bytes
+        *,
+        metadata:dict[str,str]|None=None, # names `[a-z][a-z0-9_]*`, printable values, 2 KiB in all
+        content_type:str|None=None, # such as `text/csv`
+        if_match:str|None=None,     # the etag the object must have
+        if_none_match:str|None=None,# `'*'`: there must be no object
+    )->Stats:
+        """Store an object, whole or not at all.
+
+        Raises `NotFoundError` without the bucket; `AlreadyExistsError` and `PreconditionError` where a condition
+        does not hold; `UnknownOutcomeError` where the reply to a conditional put was lost.
+        Costs one request, or one for each part of a large object."""
+        with self._at('put', bucket, key):
+            options = PutOptions(check_metadata(metadata), check_content_type(content_type), if_match, if_none_match)
+            self._check_put(bucket, key, data, options)
+            if options.conditional: return self._decided(lambda: self._put(bucket, key, data, options))
+            if not is_replayable(data): return self._put(bucket, key, data, options)
+            return retry(lambda: self._put(bucket, key, data, options), self.patience)
+
+    def _check_put(self, bucket, key, data, options):
+        self._check_read(bucket, key)
+        check_data(data)
+        if options.if_none_match not in (None, '*'): raise ValueError("if_none_match is '*' or nothing")
+        _check_etag(options.if_match)
+        if options.if_match and options.if_none_match: raise ValueError('if_match and if_none_match exclude each other')
+        for name in options.needs: self._need(name)
+
     def copy(self, bucket:str, key:str,
         to_bucket:str,
         to_key:str,
@@ -214,6 +237,8 @@ class _ItemVerbs(_BucketVerbs):
             copy = lambda: self._copy(bucket, key, to_bucket, to_key, version, bool(if_none_match))
             return self._decided(copy) if if_none_match else retry(copy, self.patience)
 
+# %% ../nbs/10_interface.ipynb #5f7a858d
+class _Removing(_Writing):
     def remove(self, bucket:str, key:str, *,
         version:str|int|None=None, # remove this version for good
     )->bool:                   # `False` if there was none
@@ -227,8 +252,11 @@ class _ItemVerbs(_BucketVerbs):
     )->Report:              # a row for each key; what was not there counts as removed
         "Remove many objects, as many to a request as the provider takes; one failure stops no other."
         if isinstance(keys, str): raise TypeError('keys is a str: give a list of keys, or use remove() for one')
-        with self._at('remove_items', bucket): keys = [check_key(key) for key in keys if self._bucket(bucket)]
-        return Report([row for start in range(0, len(keys), 1000) for row in self._remove_page(bucket, keys[start:start + 1000])])
+        with self._at('remove_items', bucket): self._bucket(bucket)
+        keys = list(keys)
+        good = [key for key in keys if not _bad_key(key)]
+        rows = {row.key: row for start in range(0, len(good), 1000) for row in self._remove_page(bucket, good[start:start + 1000])}
+        return Report([rows.get(key) or Row(key, 'failed', _bad_key(key)) for key in keys])
 
     def _remove_page(self, bucket, keys):
         try:
@@ -238,8 +266,13 @@ class _ItemVerbs(_BucketVerbs):
             if row.error: row.error.place(store=self.url, bucket=bucket, key=row.key, op='remove_items')
         return rows
 
-# %% ../nbs/10_interface.ipynb #7727c6ec
-class ObjectStoreInterface(_ItemVerbs):
+# %% ../nbs/10_interface.ipynb #d420ffae
+def _bad_key(key)->ObjStoreError|None:
+    try: check_key(key)
+    except InvalidKeyError as e: return e
+
+# %% ../nbs/10_interface.ipynb #1f4418c1
+class ObjectStoreInterface(_Removing):
     "One set of verbs for every object store: buckets hold items, an item is bytes under a key."
 
     def find_versions(self, bucket:str, key:str)->Iterator[Stats]:
@@ -255,7 +288,10 @@ class ObjectStoreInterface(_ItemVerbs):
         version:str|int|None=None,
     )->Stats:
         "Fetch an object into a file."
-        with self._reader('download', bucket, key, ReadOptions(version)) as reader, new_file(Path(path)) as file: file.writelines(reader)
+        with self._reader('download', bucket, key, ReadOptions(version)) as reader:
+            try: write_file(Path(path), reader)
+            except ObjStoreError: raise
+            except OSError as e: raise ObjStoreError(f'{path} could not be written: {e.strerror or e}', store=self.url, bucket=bucket, key=key, op='download') from None
         return reader.stats
 
     def upload(self, path:PathLike|str, bucket:str, key:str, *,
@@ -292,7 +328,7 @@ class ObjectStoreInterface(_ItemVerbs):
             self._check_read(bucket, key)
             self._need('presign')
             if method not in ('GET', 'PUT'): raise ValueError(f'{method!r} cannot be presigned: GET or PUT')
-            if not 1 <= expires <= 604_800: raise ValueError(f'{expires} s is not a lifetime: 1 to 604,800 seconds')
+            if not (isinstance(expires, int) and 1 <= expires <= 604_800): raise ValueError(f'{expires} s is not a lifetime: 1 to 604,800 seconds')
             return self._presign(bucket, key, method, expires)
 
     def bucket(self, name:str)->'Bucket':
@@ -359,11 +395,6 @@ class Bucket:
     def __repr__(self): return f'{self.store!r}.bucket({self.name!r})'
     def _ipython_key_completions_(self): return [item.key for item in self.find_items(limit=1000)]
     def _repr_html_(self): return _page(self.find_items)
-
-# %% ../nbs/10_interface.ipynb #3a1b052d
-def _range(start, end):
-    if start < 0 or (end is not None and end < start): raise ValueError(f'{start}:{end} is not a range: 0 <= start <= end')
-    return start,end
 
 # %% ../nbs/10_interface.ipynb #c6d20ce8
 def _page(

@@ -11,7 +11,7 @@ from concurrent.futures import Future, wait
 from threading import Thread, current_thread, main_thread
 from typing import TypeVar
 
-# %% ../nbs/06a_interrupt.ipynb #84f9d7ab
+# %% ../nbs/06a_interrupt.ipynb #3fa82362
 T = TypeVar('T')
 
 def _settle(future:Future, call):
@@ -19,11 +19,18 @@ def _settle(future:Future, call):
     except BaseException as e: future.set_exception(e)
 
 def interruptible(
-    call:Callable[[], T], # may wait where Python cannot interrupt it; goes on by itself if we stop waiting
+    call:Callable[[], T],          # may wait where Python cannot interrupt it; goes on by itself if we stop waiting
+    leave:Callable[[], object]|None=None, # tells the call that nobody waits any more; it gets 0.8 s to tidy up
 )->T:
     "`call()`, given up at once on ^C when the main thread asked for it. Costs 0.1 ms there, nothing elsewhere."
     if current_thread() is not main_thread(): return call()
     future:Future[T] = Future()
     Thread(target=_settle, args=(future, call), daemon=True).start()
-    while not future.done(): wait([future], timeout=0.5) # in slices, as Windows serves no signal while a thread waits
+    try:
+        while not future.done(): wait([future], timeout=0.5) # in slices, as Windows serves no signal while a thread waits
+    except BaseException:
+        if leave:
+            leave()
+            wait([future], timeout=0.8)
+        raise
     return future.result()

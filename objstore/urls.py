@@ -66,13 +66,21 @@ def _typed(name, value, kind):
     if value.lower() not in _truth: raise ConfigError(f'{name}={value} is neither true nor false')
     return _truth[value.lower()]
 
-# %% ../nbs/38_urls.ipynb #36ee5836
+# %% ../nbs/38_urls.ipynb #8f4cabc0
+def _said(url)->str:
+    "`url` as text. An empty one is a variable that was not set, never the current folder; `s3:/lab` is a typo, not a path."
+    text = os.fspath(url)
+    if not text: raise ConfigError("the URL is empty: write '.' for the current folder")
+    scheme,colon,rest = text.partition(':')
+    if colon and scheme in backends and not rest.startswith('//'): raise ConfigError(f'{text} is neither a URL nor a path: write {scheme}://{rest.lstrip("/")}')
+    return text
+
 def connect(
     url:str|os.PathLike, # `/a/path`, `file:///a/path`, `memory://`, `s3://`, `s3://?endpoint=…&region=…`
     **options,           # of that store, see its class; they win over the URL's
 )->ObjectStoreInterface:
     "The store that `url` names. Costs nothing: no request is made. Raises `ConfigError` for a bad URL or option."
-    scheme,rest = split_url(os.fspath(url))
+    scheme,rest = split_url(_said(url))
     kind = backend(scheme)
     if scheme == 'file': return _opened(kind, {}, options, rest)
     place,_,query = rest.partition('?')
@@ -81,13 +89,13 @@ def connect(
 
 def _opened(kind, from_url, options, *place): return kind(*place, **{**from_url, **check_options(kind, options)})
 
-# %% ../nbs/38_urls.ipynb #53646b06
+# %% ../nbs/38_urls.ipynb #ae38b38c
 def locate(
     url:str|os.PathLike, # `s3://bucket/key`, `/store/bucket/key`; what follows the bucket is the key as it stands
     **options,           # of that store
 )->tuple[ObjectStoreInterface, str, str]: # store, bucket (may be empty) and key (may be empty)
     "Where `url` points. Costs nothing. Raises `ConfigError` for a path above which there is no local store."
-    scheme,rest = split_url(os.fspath(url))
+    scheme,rest = split_url(_said(url))
     if scheme == 'file': return _locate_file(rest, options)
     bucket,_,key = rest.partition('/')
     if bucket.startswith('?'): bucket,key,options = '', '', {**query_options(backend(scheme), rest[1:]), **options}

@@ -109,7 +109,7 @@ def has_attributes(
     except OSError as e: return e.errno not in _unsupported
     return True
 
-# %% ../../nbs/21a_local_files.ipynb #af67d64c
+# %% ../../nbs/21a_local_files.ipynb #1452746b
 _type,_packed,_single = 'user.mime_type','user.objstore','user.objstore.'
 
 def attributes(
@@ -118,7 +118,7 @@ def attributes(
 )->dict[str,bytes]: # attribute -> value
     "The attributes that stand for `metadata` and `content_type`."
     kept = {_single + n: v.encode() for n,v in metadata.items()}
-    if len(kept) > 50: kept = {_packed: '\n'.join(f'{n}={v}' for n,v in metadata.items()).encode()}
+    if len(kept) > 50 or max(map(len, kept), default=0) > 200: kept = {_packed: '\n'.join(f'{n}={v}' for n,v in metadata.items()).encode()}
     return kept | ({_type: content_type.encode()} if content_type else {})
 
 # %% ../../nbs/21a_local_files.ipynb #c38cc3ea
@@ -153,11 +153,11 @@ def _attribute_names(descriptor):
         return []
     return [n for n in names if n in (_type, _packed) or n.startswith(_single)]
 
-# %% ../../nbs/21a_local_files.ipynb #fa428456
+# %% ../../nbs/21a_local_files.ipynb #08184c62
 def write_all(
     descriptor:int,
     part:bytes,
 )->None:
-    "Write all of `part`: a call that was cut short is gone on with."
+    "Write all of `part`: a call that was cut short is continued."
     view = memoryview(part)
     while view: view = view[os.write(descriptor, view):]

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MemoryObjectStore']
 
-# %% ../../nbs/20_memory.ipynb #07e0a297
+# %% ../../nbs/20_memory.ipynb #5da2a63c
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -40,7 +41,7 @@ class _Bucket:
         if self.versions: self.states.setdefault(key, []).append(state)
         else: self.states[key] = [state]
 
-# %% ../../nbs/20_memory.ipynb #1d3248f6
+# %% ../../nbs/20_memory.ipynb #775db822
 class _MemoryBuckets(ObjectStoreInterface):
     "Where the buckets are kept, and which there are."
     scheme,url = 'memory','memory://'
@@ -48,10 +49,16 @@ class _MemoryBuckets(ObjectStoreInterface):
 
     def __init__(self):
         self._buckets:dict[str, _Bucket] = {}
-        self._writes,self._lock = 0,RLock()
+        self._writes,self._guard = 0,(os.getpid(), RLock())
+
+    @property
+    def _lock(self):
+        "A forked child makes a lock of its own: the one it was born with may be held by a thread that it does not have."
+        if self._guard[0] != os.getpid(): self._guard = os.getpid(),RLock()
+        return self._guard[1]
 
     def __getstate__(self): return {'_buckets':self._buckets, '_writes':self._writes}
-    def __setstate__(self, state): self._buckets,self._writes,self._lock = state['_buckets'],state['_writes'],RLock()
+    def __setstate__(self, state): self._buckets,self._writes,self._guard = state['_buckets'],state['_writes'],(0, RLock())
     def __repr__(self): return 'MemoryObjectStore()'
 
     def _find(self, bucket)->_Bucket:

@@ -6,10 +6,10 @@
 __all__ = ['Source', 'opened', 'put_headers', 'conditions', 'delete_xml', 'delete_failures', 's3_requests', 'attributes',
            'result_stats', 'S3ObjectStore']
 
-# %% ../../nbs/22g_s3.ipynb #aaddb249
+# %% ../../nbs/22g_s3.ipynb #6263a4cd
 import os, re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from hashlib import md5
 from html import unescape
@@ -29,13 +29,14 @@ from ..payload import Data, PutOptions, Reader, chunks, is_replayable
 from ..report import Row
 from ..stats import Stats
 
-# %% ../../nbs/22g_s3.ipynb #dcf5fc41
+# %% ../../nbs/22g_s3.ipynb #9a2ad467
 class Source:
     "An iterator of bytes that knows how much it gave and why it ended."
     def __init__(self, parts:Iterator[bytes]): self._parts,self.size,self.error,self.stopped = parts,0,None,False
+    def stop(self): self.stopped = True
     def __iter__(self)->Iterator[bytes]: return self
     def __next__(self)->bytes:
-        if self.stopped: raise KeyboardInterrupt
+        if self.stopped: raise KeyboardInterrupt # what obstore takes for the end of the put
         try: part = next(self._parts)
         except StopIteration: raise
         except BaseException as e: self.error = e; raise
@@ -71,7 +72,7 @@ def conditions(options:PutOptions)->dict[str, str]:
     "The headers that make a put conditional."
     return {name: value for name,value in (('If-Match', options.if_match), ('If-None-Match', options.if_none_match)) if value}
 
-# %% ../../nbs/22g_s3.ipynb #53573733
+# %% ../../nbs/22g_s3.ipynb #09c2baee
 _not_in_xml = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
 
 def delete_xml(
@@ -85,11 +86,14 @@ def delete_xml(
 
 def delete_failures(
     body:bytes, # of the answer
+    discreet:Callable[[str], str]=scrub, # cuts our own keys out of what the server quotes
 )->dict[str, ObjStoreError]:
     "What could not be deleted, and why."
-    errors = re.findall(r'<Error>(.*?)</Error>', body.decode(errors='replace'), re.S)
+    text = body.decode(errors='replace')
+    if '<DeleteResult' not in text: raise ObjStoreError('the answer to a delete is not one of S3: check the endpoint')
+    errors = re.findall(r'<Error>(.*?)</Error>', text, re.S)
     def part(name, error): return unescape((re.search(f'<{name}>(.*?)</{name}>', error, re.S) or ['', ''])[1])
-    return {part('Key', error): s3_error(403, part('Code', error), part('Message', error)) for error in errors}
+    return {part('Key', error): s3_error(403, part('Code', error), discreet(part('Message', error))) for error in errors}
 
 # %% ../../nbs/22g_s3.ipynb #13da0b80
 def _environment(*names): return next((value for name in names if (value := os.environ.get(name))), None)
@@ -154,10 +158,12 @@ class _S3Options(ObjectStoreInterface):
         self._s3.close()
         self._fast.close()
 
-# %% ../../nbs/22g_s3.ipynb #f4bd325a
+# %% ../../nbs/22g_s3.ipynb #93714f9e
 class _S3Buckets(_S3Options):
     def _list_buckets(self):
-        return [unescape(name) for name in re.findall(r'<Name>(.*?)</Name>', self._s3.request('GET').body.decode())]
+        text = self._s3.request('GET').body.decode(errors='replace')
+        if '<ListAllMyBucketsResult' not in text: raise ObjStoreError('the answer is not a list of buckets: check that the endpoint speaks S3')
+        return [unescape(name) for name in re.findall(r'<Name>(.*?)</Name>', text)]
 
     def _create_bucket(self, bucket, versions):
         if not self._has_bucket(bucket): self._make_bucket(bucket)
@@ -202,7 +208,7 @@ class _S3Buckets(_S3Options):
     def _delete_together(self, bucket, items)->dict[str, ObjStoreError]:
         body = delete_xml(items)
         digest = b64encode(md5(body, usedforsecurity=False).digest()).decode()
-        return delete_failures(self._s3.request('POST', bucket, query={'delete':''}, headers={'Content-MD5':digest}, body=body).body)
+        return delete_failures(self._s3.request('POST', bucket, query={'delete':''}, headers={'Content-MD5':digest}, body=body).body, self._s3.discreet)
 
     def _remove_items(self, bucket, keys):
         failed = self._delete(bucket, [(key, None) for key in keys])
@@ -227,7 +233,7 @@ def result_stats(bucket:str, key:str,
     metadata = {f'x-amz-meta-{name}': value for name,value in beside.items() if name == name.lower()} # HTTP's own have capitals
     return Stats(bucket, key, meta['size'], meta['e_tag'], meta['last_modified'], version_of(meta['version']), headers_metadata(metadata), beside.get('Content-Type'))
 
-# %% ../../nbs/22g_s3.ipynb #4b25070b
+# %% ../../nbs/22g_s3.ipynb #a25603b0
 class S3ObjectStore(_S3Buckets):
     "Buckets of Amazon S3 or of a server that speaks its language."
     copy_limit = 5 * 2**30 # bytes that one request may copy
@@ -240,7 +246,7 @@ class S3ObjectStore(_S3Buckets):
         source = Source(parts)
         try: etag,version = self._put_parts(bucket, key, source, size, options)
         except BaseException:
-            source.stopped = True
+            source.stop()
             if source.error is not None: raise source.error from None
             raise
         return Stats(bucket, key, source.size, etag, version=version, metadata=options.metadata, content_type=options.content_type)
@@ -252,11 +258,12 @@ class S3ObjectStore(_S3Buckets):
         else:
             answer = interruptible(lambda: self._s3.request('PUT', bucket, key, headers={**headers, **conditions(options)}, body=bytes(body)))
             etag,version = answer.headers.get('etag'),version_of(answer.headers.get('x-amz-version-id'))
+            if not etag: raise ObjStoreError('the answer to a put has no etag: check that the endpoint speaks S3')
         return Stats(bucket, key, len(body), etag, version=version, metadata=options.metadata, content_type=options.content_type)
 
     def _put_parts(self, bucket, key, source, size, options)->tuple[str|None, str|None]:
         headers = put_headers(options)
-        if self._is_fast(key) and not options.conditional: return _tags(self._fast.put(bucket, key, source, attributes(headers), size))
+        if self._is_fast(key) and not options.conditional: return _tags(self._fast.put(bucket, key, source, attributes(headers), size, leave=source.stop))
         answer = put_parts(self._s3, bucket, key, source, headers, conditions(options))
         return etag_in(answer),version_of(answer.headers.get('x-amz-version-id'))
 
@@ -297,6 +304,8 @@ class S3ObjectStore(_S3Buckets):
         if answer.status == 416: raise NoSuchRange('the object ends before the range begins')
         stats = stats_of(bucket, key, answer.headers)
         start,end = options.span(stats.size or 0)
+        there = answer.headers.get('content-range', f'bytes 0-{end - 1}/')
+        if not there.startswith(f'bytes {start}-{end - 1}/') and end > start: raise IntegrityError(f'bytes {start}-{end - 1} were asked for, and {there[:40]!r} came')
         return Reader(stats, answer.parts, end - start)
 
     def _get_stats(self, bucket, key, version):
@@ -320,15 +329,20 @@ class S3ObjectStore(_S3Buckets):
 
     def _copy(self, bucket, key, to_bucket, to_key, version, create):
         source = self._get_stats(bucket, key, version)
+        if (bucket, key, version) == (to_bucket, to_key, None): return self._copied_onto_itself(source, create)
         named = f"/{bucket}/{quote(key)}{f'?versionId={quote(str(version))}' if version else ''}"
         headers = {'x-amz-copy-source':named, 'x-amz-copy-source-if-match':source.etag or '*'}
         beside = put_headers(PutOptions(source.metadata or {}, source.content_type))
         once = {'If-None-Match':'*'} if create else {}
-        if (bucket, key, version) == (to_bucket, to_key, None): once |= {'x-amz-metadata-directive':'REPLACE', **beside} # S3 copies nothing onto itself unchanged
         if (source.size or 0) <= self.copy_limit: answer = self._s3.request('PUT', to_bucket, to_key, headers={**headers, **once})
         else: answer = copy_parts(self._s3, to_bucket, to_key, headers, source.size or 0, beside, once, self.copy_limit)
         return Stats(to_bucket, to_key, source.size, etag_in(answer), version=version_of(answer.headers.get('x-amz-version-id')),
             metadata=source.metadata, content_type=source.content_type)
+
+    def _copied_onto_itself(self, source, create):
+        # S3 copies an object onto itself only if something changes, and would lose what is not named anew.
+        if create: raise AlreadyExistsError('there is an object of this key')
+        return source
 
 # %% ../../nbs/22g_s3.ipynb #aaf8d6d4
 def _tags(put): return put['e_tag'],version_of(put['version'])

@@ -13,7 +13,7 @@ from typing import Any
 from .s3_signing import Credentials
 from ..errors import ConfigError, MissingDependencyError, ObjStoreError, UnauthenticatedError, nearest, scrub, sealed
 
-# %% ../../nbs/22d_s3_credentials.ipynb #6780071d
+# %% ../../nbs/22d_s3_credentials.ipynb #b4177ac1
 class KeySource:
     "Called before each request: the credentials that sign it, or `None` where nothing is signed."
     def __init__(self, *,
@@ -27,7 +27,7 @@ class KeySource:
         if session_token and not access_key_id: raise ConfigError('a session_token belongs to keys: give access_key_id and secret_access_key with it')
         if sum(map(bool, (access_key_id, profile, anonymous))) > 1: raise ConfigError('give keys, a profile or anonymous=True, not several of them')
         self.profile,self.anonymous = profile,anonymous
-        given = access_key_id and Credentials(access_key_id, secret_access_key or '', session_token)
+        given = access_key_id and _credentials(access_key_id, secret_access_key, session_token)
         self._fixed = given or (None if profile or anonymous else _from_environment())
         self._lock = Lock()
 
@@ -48,12 +48,18 @@ class KeySource:
     def _from_boto3(self)->Credentials:
         with self._lock: frozen = _asked(lambda: self._chain and self._chain.get_frozen_credentials())
         if not frozen: raise UnauthenticatedError('no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or open the store with anonymous=True')
-        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+        return _credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
-# %% ../../nbs/22d_s3_credentials.ipynb #97d38c07
+# %% ../../nbs/22d_s3_credentials.ipynb #6a1795d1
+def _credentials(key, secret, token)->Credentials:
+    "The same without blanks at the edges, as files and shells leave them. Raises `ConfigError` for what no header could carry."
+    parts = [(part or '').strip() for part in (key, secret, token)]
+    if not all(part.isascii() and part.isprintable() for part in parts): raise ConfigError('a key or token holds a line break or a character that no key has: look where it comes from')
+    return Credentials(parts[0], parts[1], parts[2] or None)
+
 def _from_environment():
     key,secret = os.environ.get('AWS_ACCESS_KEY_ID'),os.environ.get('AWS_SECRET_ACCESS_KEY')
-    return Credentials(key, secret, os.environ.get('AWS_SESSION_TOKEN') or None) if key and secret else None
+    return _credentials(key, secret, os.environ.get('AWS_SESSION_TOKEN')) if key and secret else None
 
 # %% ../../nbs/22d_s3_credentials.ipynb #52e40656
 _talkative = ('botocore.auth', 'botocore.credentials', 'botocore.endpoint', 'botocore.hooks', 'botocore.httpsession',

@@ -52,7 +52,7 @@ def _has_blanks(body):
     start = found.end() if found else 0
     return any(body.find(blank, start) >= 0 for blank in (b'> ', b'>\n', b'>\r', b'>\t'))
 
-# %% ../../nbs/22c_s3_listing.ipynb #9d691b6e
+# %% ../../nbs/22c_s3_listing.ipynb #170d52c6
 _broken_off = {'no element found', 'unclosed token', 'partial character', 'unclosed CDATA section'}
 
 def _parse(parser, body):
@@ -63,7 +63,7 @@ def _parse(parser, body):
     raise NetworkError('a page of the listing ends in the middle: try again') if reason in _broken_off else _odd(reason)
 
 def _refuse_doctype(name, system_id, public_id, has_internal_subset): raise _odd('it declares a document type')
-def _odd(reason): return ObjStoreError(f'this is no page of a listing ({reason}): check that the endpoint speaks S3')
+def _odd(reason): return ObjStoreError(f'this is not a page of a listing ({reason}): check that the endpoint speaks S3')
 
 # %% ../../nbs/22c_s3_listing.ipynb #17b7bc84
 class _Times(dict):

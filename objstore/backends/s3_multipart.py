@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['part_size', 'cut', 'part_size_for', 'uploaded', 'element', 'etag_in', 'put_parts', 'copy_parts']
 
-# %% ../../nbs/22f_s3_multipart.ipynb #466338c5
+# %% ../../nbs/22f_s3_multipart.ipynb #b7e61b41
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from html import unescape
+from threading import Thread
 from .s3_request import Answer, S3Requests
 from ..errors import ObjStoreError
 from ..retry import retry
@@ -37,7 +38,7 @@ def part_size_for(
     "Bytes of a part, so that 10,000 are enough."
     return max(part_size, -(-size // 10_000))
 
-# %% ../../nbs/22f_s3_multipart.ipynb #d89946c7
+# %% ../../nbs/22f_s3_multipart.ipynb #17b4e643
 def uploaded(
     s3:S3Requests, bucket:str, key:str,
     headers:dict[str, str],    # of the object: content type, metadata
@@ -48,11 +49,16 @@ def uploaded(
     begun = s3.request('POST', bucket, key, query={'uploads':''}, headers=headers)
     upload = element('UploadId', begun)
     try: return s3.request('POST', bucket, key, query={'uploadId':upload}, headers=conditions, body=_parts_xml(send(upload)))
-    except BaseException:
-        with suppress(ObjStoreError): retry(lambda: s3.request('DELETE', bucket, key, query={'uploadId':upload}))
+    except BaseException as e:
+        aborting = Thread(target=_abort, args=(s3, bucket, key, upload), daemon=True)
+        aborting.start()
+        aborting.join(30 if isinstance(e, Exception) else 0.8) # ^C is not kept waiting by a server that does not answer
         raise
 
-# %% ../../nbs/22f_s3_multipart.ipynb #52a1263b
+# %% ../../nbs/22f_s3_multipart.ipynb #c12eb065
+def _abort(s3, bucket, key, upload):
+    with suppress(ObjStoreError): retry(lambda: s3.request('DELETE', bucket, key, query={'uploadId':upload}))
+
 def element(
     name:str,
     answer:Answer,

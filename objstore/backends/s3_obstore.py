@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['is_plain', 'is_usable', 'NoSuchRange', 'obstore_error', 'FastBuckets']
 
-# %% ../../nbs/22e_s3_obstore.ipynb #7ee05879
+# %% ../../nbs/22e_s3_obstore.ipynb #39ef3a37
 import os, re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
-from .s3_request import S3Requests, s3_error
+from .s3_request import S3Requests, s3_error, trusted_file
 from ..errors import *
 from ..interrupt import interruptible
 
@@ -27,7 +27,7 @@ def is_usable()->bool:
     "May obstore be used in this process? Not in the forked child of one that has used it."
     return not _user or _user[0] == os.getpid()
 
-# %% ../../nbs/22e_s3_obstore.ipynb #e3e54c4a
+# %% ../../nbs/22e_s3_obstore.ipynb #f0cba49e
 def _found(pattern, text):
     found = re.search(pattern, text, re.S)
     return found[1] if found else ''
@@ -47,9 +47,10 @@ def obstore_error(
     if type(error).__name__ == 'UnauthenticatedError': return UnauthenticatedError(discreet(scrub(text))[:300])
     if 'kind: Timeout' in str(error): return StalledError('no byte came for too long: try again')
     if 'WITHOUT LOCATION' in text.upper(): return s3_error(301, 'PermanentRedirect', 'set the region')
-    return NetworkError(f"the connection failed: {_found('(error sending request|request or response body error|error trying to connect)', text) or 'see the cause'}")
+    if 'kind: Connect' in str(error): return NetworkError('cannot reach the server: check the network, the endpoint and HTTPS_PROXY, HTTP_PROXY and NO_PROXY')
+    return NetworkError('the connection broke or the answer was not one of S3: try again, and check the endpoint')
 
-# %% ../../nbs/22e_s3_obstore.ipynb #cc635ff2
+# %% ../../nbs/22e_s3_obstore.ipynb #09edc18f
 def _waits(
     direction:str,  # `read` or `write`
     silence:float,  # seconds
@@ -74,10 +75,11 @@ class FastBuckets:
         data:bytes|Iterator[bytes], # an iterator is put in parts
         attributes:dict[str, str],  # headers, and metadata by its bare names
         part_size:int=16 * 2**20,   # bytes
+        leave:Callable[[], object]|None=None, # has `data` end, when ^C ends the put
     )->dict[str, str|None]:         # `e_tag` and `version`
         "Store an object unconditionally."
         import obstore
-        return self._call('write', bucket, lambda client: obstore.put(client, key, data, attributes=attributes, chunk_size=part_size, max_concurrency=4)) # pyright: ignore
+        return self._call('write', bucket, lambda client: obstore.put(client, key, data, attributes=attributes, chunk_size=part_size, max_concurrency=4), leave) # pyright: ignore
 
     def parts(self,
         result:Any, # of `get`
@@ -92,10 +94,10 @@ class FastBuckets:
         "Let go of the clients; the next use makes new ones."
         self._clients.clear()
 
-    def _call(self, direction, bucket, call):
+    def _call(self, direction, bucket, call, leave=None):
         client = self._client(direction, bucket)
         _user[:] = [os.getpid()]
-        return _told(lambda: call(client), self.requests.discreet)
+        return _told(lambda: call(client), self.requests.discreet, leave)
 
     def _client(self, direction, bucket):
         place = direction,bucket,self.requests.region(bucket)
@@ -113,11 +115,11 @@ class FastBuckets:
             client_options=_client_options(_waits(direction, self.requests.read_timeout), endpoint, scheme),
             **_identity(self.requests.credentials))
 
-# %% ../../nbs/22e_s3_obstore.ipynb #12d92b8d
-def _told(call, discreet):
+# %% ../../nbs/22e_s3_obstore.ipynb #3709845d
+def _told(call, discreet, leave=None):
     "`call()` into obstore, which ^C can leave and whose errors are ours."
     from obstore.exceptions import BaseError
-    return sealed(lambda: interruptible(call), (BaseError, FileNotFoundError), lambda error: obstore_error(error, discreet))
+    return sealed(lambda: interruptible(call, leave), (BaseError, FileNotFoundError), lambda error: obstore_error(error, discreet))
 
 def _s3_store():
     try: from obstore.store import S3Store
@@ -125,7 +127,7 @@ def _s3_store():
     return S3Store
 
 def _client_options(waits, endpoint, scheme)->Any:
-    ca_file = endpoint.ca_file or os.environ.get('AWS_CA_BUNDLE')
+    ca_file = trusted_file(endpoint)
     trusted = {'root_certificate':Path(ca_file).read_bytes()} if ca_file else {}
     return {'allow_http':scheme == 'http', 'connect_timeout':'10s', **waits, **trusted}
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['T', 'S3Endpoint', 's3_error', 'Refusal', 'metadata_headers', 'headers_metadata', 'stats_of', 'version_of', 'Answer',
-           'S3Requests', 'connection_pools']
+           'S3Requests', 'connection_pools', 'trusted_file']
 
 # %% ../../nbs/22b_s3_request.ipynb #5f7b2e9b
 import os, re
@@ -55,7 +55,7 @@ class S3Endpoint:
         if self.addressing != 'auto': return bool(bucket) and self.addressing == 'virtual'
         return self.url is None and bool(re.fullmatch('[a-z0-9][a-z0-9-]{1,61}[a-z0-9]', bucket))
 
-# %% ../../nbs/22b_s3_request.ipynb #f36d4956
+# %% ../../nbs/22b_s3_request.ipynb #510c4281
 def _amazon(region):
     return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
@@ -63,9 +63,9 @@ def _check_endpoint(url):
     if '@' in url: raise ConfigError('the endpoint holds a user name or password: give access_key_id and secret_access_key instead')
     try: good = urlsplit(url).scheme in ('http', 'https') and urlsplit(url).hostname and urlsplit(url).port != 0 and '?' not in url
     except ValueError: good = False
-    if not good: raise ConfigError(f"{scrub(url)!r} is no endpoint: give the server's URL, such as 'http://localhost:8333'")
+    if not good: raise ConfigError(f"{scrub(url)!r} is not an endpoint: give the server's URL, such as 'http://localhost:8333'")
 
-# %% ../../nbs/22b_s3_request.ipynb #ec302dc5
+# %% ../../nbs/22b_s3_request.ipynb #83650dc6
 _no_object = NotFoundError, 'no such object'
 _throttled = ThrottledError, 'the store is busy, wait or use fewer workers: {}'
 _server_fault = NetworkError, 'the server failed, this may pass: {}'
@@ -97,7 +97,7 @@ _refusals:dict[str, tuple[type[ObjStoreError], str]] = {
     'InternalError':_server_fault, 'RequestTimeout':_server_fault, 'IncompleteBody':_server_fault,
     'MetadataTooLarge':(InvalidMetadataError, 'the metadata is longer than the store keeps: 2,048 bytes are safe'),
     'KeyTooLongError':(InvalidKeyError, 'the key is longer than the store keeps: 1,024 bytes are safe'),
-    'InvalidBucketName':(InvalidKeyError, 'no bucket name here: 3 to 63 lower-case letters, digits, dots and hyphens'),
+    'InvalidBucketName':(InvalidKeyError, 'not a bucket name here: 3 to 63 lower-case letters, digits, dots and hyphens'),
     'NotImplemented':_not_here, 'MethodNotAllowed':_not_here,
     'EntityTooLarge':_too_large, 'MaxMessageLengthExceeded':_too_large,
     'BadDigest':_damaged, 'XAmzContentSHA256Mismatch':_damaged, 'XAmzContentChecksumMismatch':_damaged,
@@ -313,7 +313,7 @@ def _checked(headers):
         if not (value.isascii() and value.isprintable()): raise InvalidMetadataError(f'the header {name} holds {value!r}: only printable ASCII can be sent')
     return headers
 
-# %% ../../nbs/22b_s3_request.ipynb #b5317309
+# %% ../../nbs/22b_s3_request.ipynb #0651b808
 _worth_reading = 2**16 # bytes of a refusal
 
 def _answer(response, method, host, stream)->Answer|Refusal:
@@ -321,7 +321,7 @@ def _answer(response, method, host, stream)->Answer|Refusal:
     if response.status >= 300 and response.status not in (304, 416): return _refusal(response, headers)
     if stream: return Answer(response.status, headers, parts=_entered(_parts(response, host)))
     body = response.read()
-    if method in ('PUT', 'POST') and re.match(rb'\s*(<\?.*?\?>)?\s*<Error[ >]', body): return Refusal(500, headers, body.decode(errors='replace'))
+    if response.status < 300 and re.match(rb'\s*(<\?.*?\?>)?\s*<Error[ >]', body): return Refusal(500, headers, body.decode(errors='replace'))
     return Answer(response.status, headers, body)
 
 def _refusal(response, headers):
@@ -341,7 +341,7 @@ def _entered(parts):
     next(parts)
     return parts
 
-# %% ../../nbs/22b_s3_request.ipynb #58f1867c
+# %% ../../nbs/22b_s3_request.ipynb #3a77c3a8
 def connection_pools(endpoint:S3Endpoint,
     connect_timeout:float, # seconds
     read_timeout:float,    # seconds without a byte
@@ -349,14 +349,18 @@ def connection_pools(endpoint:S3Endpoint,
     "Connections to `endpoint`, through the proxy that the environment names. Raises `MissingDependencyError`, `ConfigError`."
     try: import urllib3
     except ImportError: raise MissingDependencyError("S3 needs urllib3: pip install 'objstore[s3]'") from None
-    ca_file = endpoint.ca_file or os.environ.get('AWS_CA_BUNDLE')
-    if ca_file and not os.path.exists(ca_file): raise ConfigError(f'there is no file {ca_file!r}: ca_file or AWS_CA_BUNDLE names the trusted authorities')
-    options:dict[str, Any] = dict(maxsize=64, timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout), ca_certs=ca_file)
+    options:dict[str, Any] = dict(maxsize=64, timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout), ca_certs=trusted_file(endpoint))
     proxy = _proxy(*endpoint.address('', '', endpoint.region)[:2])
     if not proxy: return urllib3.PoolManager(**options)
     user,found,server = urlsplit(proxy).netloc.rpartition('@')
     headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if found else None
     return urllib3.ProxyManager(f'{urlsplit(proxy).scheme}://{server}', proxy_headers=headers, **options)
+
+def trusted_file(endpoint:S3Endpoint)->str|None:
+    "The file of the authorities to trust. Raises `ConfigError` if it is named and not there."
+    ca_file = endpoint.ca_file or os.environ.get('AWS_CA_BUNDLE')
+    if ca_file and not os.path.exists(ca_file): raise ConfigError(f'there is no file {ca_file!r}: ca_file or AWS_CA_BUNDLE names the trusted authorities')
+    return ca_file
 
 def _proxy(scheme, host):
     if proxy_bypass(host): return None

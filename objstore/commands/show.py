@@ -93,14 +93,14 @@ def record(
     gap = '  ' if style == 'table' else '\t'
     return (f"{name.ljust(width)}{gap}{human(fields, name) if style == 'table' else plain(value)}" for name,value in fields.items())
 
-# %% ../../nbs/56_show.ipynb #7ae59bb6
+# %% ../../nbs/56_show.ipynb #ab16a608
 def lines(
     rows:Iterable[Row],
     columns:tuple[str, ...], # none: each row is a record of its own
     style:str,               # `table` for people, `plain` for programs, `json` for both
 )->Iterator[str]:
     "The lines that show `rows`, as the rows come."
-    if style == 'json': return (json.dumps(row, ensure_ascii=False) for row in rows)
+    if style == 'json': return (json.dumps(row) for row in rows)
     if not columns: return (line for row in rows for line in record(row, style))
     if style == 'table': return table(rows, columns)
     return ('\t'.join(plain(value_of(row, column)) for column in columns) for row in rows)
