@@ -5,23 +5,22 @@
 # %% auto #0
 __all__ = ['ObjectStoreInterface', 'Bucket']
 
-# %% ../nbs/10_interface.ipynb #ae5c6383
-from collections.abc import Callable, Iterable, Iterator
+# %% ../nbs/10_interface.ipynb #73813c35
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from html import escape
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from threading import Thread
 from .atomic import write_file
 from .backend import Backend, Batch, Change, capabilities
 from .errors import *
 from .keys import Filter, check_content_type, check_key, check_metadata, item_filter, literal_prefix, name_filter
+from .page import first_page
 from .payload import Data, PutOptions, Reader, ReadOptions, check_data, is_replayable
 from .report import Report, Row
 from .retry import Patience, resumed, retry
-from .stats import Stats, human_size
+from .stats import Stats
 
 # %% ../nbs/10_interface.ipynb #637ff8d3
 class _Checks(Backend):
@@ -339,7 +338,7 @@ class ObjectStoreInterface(_Removing):
     def __enter__(self): return self
     def __exit__(self, *exc): self.close()
 
-# %% ../nbs/10_interface.ipynb #0285c691
+# %% ../nbs/10_interface.ipynb #0f44003a
 class Bucket:
     "The verbs of a store, for one bucket."
     def __init__(self, store:ObjectStoreInterface, name:str): self.store,self.name = store,name
@@ -394,30 +393,4 @@ class Bucket:
     def __iter__(self)->Iterator[str]: return (item.key for item in self.find_items())
     def __repr__(self): return f'{self.store!r}.bucket({self.name!r})'
     def _ipython_key_completions_(self): return [item.key for item in self.find_items(limit=1000)]
-    def _repr_html_(self): return _page(self.find_items)
-
-# %% ../nbs/10_interface.ipynb #c6d20ce8
-def _page(
-    find_items:Callable[..., Iterator[Stats]],
-    seconds:float=3, # how long a cell waits
-    rows:int=25,
-)->str:
-    "The first items as an HTML table, or what kept them from being listed."
-    answer:list = []
-    def ask():
-        try: answer.append(list(find_items(limit=rows + 1)))
-        except ObjStoreError as e: answer.append(e)
-    asking = Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(seconds)
-    if not answer: return f'<p>no answer within {seconds:g} s</p>'
-    return f'<p>{escape(str(answer[0]))}</p>' if isinstance(answer[0], ObjStoreError) else _table(answer[0], rows)
-
-# %% ../nbs/10_interface.ipynb #3c391b34
-def _minute(when): return f'{when:%Y-%m-%d %H:%M}' if when else ''
-
-def _table(items, rows):
-    cells = ''.join(f'<tr><td>{escape(i.key)}</td><td style="text-align:right">{human_size(i.size)}</td>'
-        f'<td>{_minute(i.last_modified)}</td></tr>' for i in items[:rows])
-    more = '<p>… and more</p>' if len(items) > rows else ''
-    return f'<table><tr><th>key</th><th>size</th><th>last modified (UTC)</th></tr>{cells}</table>{more}'
+    def _repr_html_(self): return first_page(self.find_items)

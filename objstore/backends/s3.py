@@ -29,11 +29,11 @@ from ..payload import Data, PutOptions, Reader, chunks, is_replayable
 from ..report import Row
 from ..stats import Stats
 
-# %% ../../nbs/22g_s3.ipynb #9a2ad467
+# %% ../../nbs/22g_s3.ipynb #91c0d604
 class Source:
     "An iterator of bytes that knows how much it gave and why it ended."
     def __init__(self, parts:Iterator[bytes]): self._parts,self.size,self.error,self.stopped = parts,0,None,False
-    def stop(self): self.stopped = True
+    def stop(self): "Give no more."; self.stopped = True
     def __iter__(self)->Iterator[bytes]: return self
     def __next__(self)->bytes:
         if self.stopped: raise KeyboardInterrupt # what obstore takes for the end of the put

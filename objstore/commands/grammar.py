@@ -139,6 +139,15 @@ commands['sync'] = Command('make a folder like a prefix, or a prefix like a fold
   objstore sync s3://lab/data ./data
   objstore sync --delete --dry-run ./data s3://lab/data''', ('state', 'source', 'destination', 'size'))
 
+# %% ../../nbs/54_grammar.ipynb #139757d2
+commands['download'] = Command('fetch what a YAML file lists', {
+    'config':      dict(metavar='CONFIG', help='the YAML file; its logins and endpoints are in it, or in files that it names'),
+    '--log-level': dict(metavar='LEVEL', help='DEBUG, INFO (default), WARNING or ERROR'),
+    '--progress':  dict(metavar='KIND', help='json: a line a second on stdout; bar: at a terminal (default); none'), **_many, **_json}, '''
+  objstore download pod.yaml --dry-run
+  objstore download pod.yaml --progress json --log-level WARNING
+  (the same as python -m objstore.downloader; its help shows a file)''', ('state', 'source', 'destination', 'size'), reaches=False)
+
 # %% ../../nbs/54_grammar.ipynb #97205ae1
 commands['mb'] = Command('make buckets, or make sure that they are there', {**_buckets,
     '--versions': dict(action='store_true', help='keep former versions from now on'), **_json}, '''
