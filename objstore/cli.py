@@ -6,14 +6,14 @@
 __all__ = ['write', 'pieces', 'complaint', 'exit_status', 'complain', 'show', 'ask', 'function_of', 'arguments', 'perform',
            'discard_output', 'Terminated', 'main']
 
-# %% ../nbs/60_cli.ipynb #ec2763d9
+# %% ../nbs/60_cli.ipynb #a40ab0f4
 import os, signal, sys, traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from threading import current_thread, main_thread
 from typing import Any
-from .commands.grammar import Order, parse, top_parser
+from .commands.grammar import Order, commands, parse, top_parser
 from .errors import ConfigError, InvalidKeyError, InvalidMetadataError, ObjStoreError, scrub
 
 # %% ../nbs/60_cli.ipynb #4e5f3162
@@ -86,7 +86,7 @@ def ask(question:str)->bool:
     print(f'{question} [y/N] ', end='', file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ('y', 'yes')
 
-# %% ../nbs/60_cli.ipynb #8683caae
+# %% ../nbs/60_cli.ipynb #19b98726
 def function_of(name:str)->Callable[..., Iterable[Any]]:
     "What does the work of a sub-command; loaded now, since `--help` needs none of it."
     if name == 'demo':
@@ -95,13 +95,16 @@ def function_of(name:str)->Callable[..., Iterable[Any]]:
     if name in ('cp', 'sync'):
         from objstore.commands import moving
         return moving.copy if name == 'cp' else moving.make_like
+    if name == 'download':
+        from objstore.commands.downloading import download
+        return download
     from objstore.commands import verbs
     return getattr(verbs, name)
 
-# %% ../nbs/60_cli.ipynb #589215f0
+# %% ../nbs/60_cli.ipynb #9ed12240
 def arguments(order:Order)->dict[str, Any]:
     "What the function of a sub-command is called with."
-    values = {**order.values, 'options':order.options} if order.name not in ('demo', 'stores') else order.values
+    values = {**order.values, 'options':order.options} if commands[order.name].reaches else order.values
     if order.name != 'rm': return values
     is_sure = values.pop('yes', False)
     return {**values, 'sure':(lambda question: True) if is_sure else ask}

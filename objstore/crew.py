@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Job', 'Stopped', 'Crew']
 
-# %% ../nbs/40a_crew.ipynb #06db2fc6
+# %% ../nbs/40a_crew.ipynb #814d7ccc
 from collections import deque
+import time
 from collections.abc import Callable, Iterable
 from threading import Condition, Thread
 
-# %% ../nbs/40a_crew.ipynb #aed4c495
+# %% ../nbs/40a_crew.ipynb #9e76f3d6
 Job = Callable[[], Iterable['Job']|None] # what it returns is done before what waits already
 
 class Stopped(Exception): "The crew was told to stop; raised in the middle of a job by its own `check`."
@@ -27,10 +28,19 @@ class Crew:
         tick:Callable[[], object]=lambda: None,  # called five times a second by the thread that waits
     )->None:
         "Do all jobs. An error that a job lets through stops the crew and is raised here, as is ^C."
-        for _ in range(workers): Thread(target=self._work, daemon=True).start()
-        try: self._wait(tick)
-        finally: self.stop()
+        threads = [Thread(target=self._work, daemon=True) for _ in range(workers)]
+        try:
+            for thread in threads: thread.start()
+            self._wait(tick)
+        finally:
+            self.stop()
+            self._leave([thread for thread in threads if thread.is_alive()])
         if self._error is not None: raise self._error
+
+    def _leave(self, threads):
+        "Give what is nearly done, as a file that only needs its name, half a second; not more, as some may hang for long."
+        end = time.monotonic() + 0.5
+        for thread in threads: thread.join(max(0, end - time.monotonic()))
 
     def _wait(self, tick):
         while self._unfinished and not self.stopped:

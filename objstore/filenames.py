@@ -9,8 +9,8 @@ __all__ = ['file_name', 'key_of']
 import re
 from urllib.parse import unquote
 
-# %% ../nbs/03_filenames.ipynb #9c493c73
-_unsafe = r"""[\x00-\x1f\x7f<>:"\\|?*]|%(?=[0-9A-Fa-f]{2})|%$|^~|[. ]$|^\.\.?$"""
+# %% ../nbs/03_filenames.ipynb #148b5b8a
+_unsafe = r"""[\x00-\x1f\x7f<>:"\\|?*]|%(?=[0-9A-Fa-f]{2})|%$|^~|[. ]$|^\.\.?$|^\.(?=[oO][bB][jJ][sS][tT][oO][rR][eE])"""
 _device = re.compile(r'(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)', re.I) # Windows opens a device, whatever the ending
 _escaped = {False: re.compile(_unsafe), True: re.compile(_unsafe + '|[A-Z]|[^\x00-\x7f]')}
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Place', 'opened', 'fetches', 'download', 'is_uploaded', 'files_below', 'upload', 'sync', 'Fetch', 'Progress', 'fetch']
 
-# %% ../nbs/40c_transfer.ipynb #8cf0b720
+# %% ../nbs/40c_transfer.ipynb #8128846b
 import os, time
 from collections.abc import Callable, Iterator
 from hashlib import md5
@@ -14,12 +14,11 @@ from pathlib import Path
 from threading import Lock
 from .crew import Crew, Job
 from .errors import *
-from .fetch import Fetch, Progress, fetch
+from .fetch import Fetch, Progress, fetch, file_digest, tried
 from .filenames import file_name, key_of
 from .interface import Bucket
 from .keys import Filter, check_key, item_filter
 from .report import Report, Row
-from .retry import retry
 from .stats import Stats
 from .urls import locate
 
@@ -65,71 +64,95 @@ def download(
     bucket,prefix = opened(source, prefix)
     return fetch(fetches(bucket, folder, filter, prefix), max_workers=max_workers, progress=progress, dry_run=dry_run)
 
-# %% ../nbs/40c_transfer.ipynb #fe16e3a1
+# %% ../nbs/40c_transfer.ipynb #583663e8
 def is_uploaded(path:str, there:Stats|None, checksum:tuple[str, str]|None)->bool:
-    "Is the file at `path` what the store holds?"
-    status = os.stat(path)
-    if there is None or there.size != status.st_size: return False
-    if checksum and checksum[0] == 'md5': return _md5(path) == checksum[1]
+    "Is the file at `path` what the store holds? Not if it cannot be read, which shows when it is uploaded."
+    try: return there is not None and _same(path, os.stat(path), there, checksum)
+    except OSError: return False
+
+def _same(path, status, there, checksum):
+    if there.size != status.st_size: return False
+    if checksum and checksum[0] == 'md5': return file_digest('md5', path) == checksum[1]
     return there.last_modified is not None and there.last_modified.timestamp() >= status.st_mtime
 
-def _md5(path):
-    digest = md5(usedforsecurity=False)
-    with open(path, 'rb') as file:
-        while part := file.read(2**20): digest.update(part)
-    return digest.hexdigest()
+def _size(path):
+    try: return os.stat(path).st_size
+    except OSError: return 0
 
-# %% ../nbs/40c_transfer.ipynb #66a18daa
+# %% ../nbs/40c_transfer.ipynb #0599648a
 def files_below(folder:PathLike|str)->Iterator[tuple[str, str]]:
     "Path and key of every file below `folder`; links and what is half-way in a download are left out."
     root = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(root): raise NotFoundError(f'there is no folder {root}')
     for place,folders,names in os.walk(root):
         folders[:] = sorted(f for f in folders if f != '.objstore')
-        for name in sorted(names):
-            path = f'{place}/{name}'
-            if os.path.isfile(path) and not os.path.islink(path) and not name.startswith('.objstore-'): yield path, _key(path[len(root) + 1:])
+        paths = [f'{place}/{name}' for name in sorted(names) if not name.startswith('.objstore-')]
+        yield from ((path, _key(path[len(root) + 1:])) for path in paths if os.path.isfile(path) and not os.path.islink(path))
 
 def _key(name):
     "The key that a download gave this name; the name itself, if none did."
     name = name.replace(os.sep, '/')
     return check_key(key_of(name) if file_name(key_of(name)) == name else name)
 
-# %% ../nbs/40c_transfer.ipynb #6e10e0ac
+# %% ../nbs/40c_transfer.ipynb #5e1585e2
+def _planned(folder, before, wanted)->dict[str, str]:
+    "The path for each key that is to be."
+    files:dict[str, str] = {}
+    for path,name in sorted(files_below(folder)):
+        if not wanted(key := f'{before}{name}'): continue
+        if key in files: raise ConfigError(f'{files[key]} and {path} would both become {key}: rename one; nothing was uploaded')
+        files[key] = path
+    return files
+
+# %% ../nbs/40c_transfer.ipynb #16674542
 class _Uploads:
     "What the jobs of one upload share."
     def __init__(self, bucket:Bucket, todo:list[tuple[str, str]]):
-        self.bucket,self.rows,self.done,self._lock = bucket,{},0,Lock()
-        self.sizes = {key: os.stat(path).st_size for path,key in todo}
+        self.bucket,self.rows,self.done,self._lock,self._tells = bucket,{},0,Lock(),True
+        self.sizes = {key: _size(path) for path,key in todo}
         self.crew = Crew([self._job(path, key) for path,key in todo])
 
     def _job(self, path, key)->Job: return lambda: self._put(path, key)
 
     def _put(self, path, key):
-        began,error = time.monotonic(),None
-        try: self._count(self._sent(path, key))
-        except ObjStoreError as e: error = e
-        except OSError as e: error = ObjStoreError(f'{path} cannot be read: {e}', key=key, op='upload')
-        self.rows[key] = Row(key, 'failed' if error else 'done', error, path, self.sizes[key], time.monotonic() - began, 1)
+        began = time.monotonic()
+        error,attempts = tried(lambda: self._send(path, key), self.bucket.store.patience, self.crew.check)
+        if isinstance(error, OSError) and not isinstance(error, ObjStoreError): error = ObjStoreError(f'{path} cannot be read: {error}')
+        if error: error.place(store=self.bucket.store.url, bucket=self.bucket.name, key=key, op='upload') # type: ignore
+        self.rows[key] = Row(key, 'failed' if error else 'done', error, path, self.sizes[key], time.monotonic() - began, attempts) # type: ignore
 
     def _count(self, size):
         with self._lock: self.done += size
 
-    def _sent(self, path, key):
-        "Small files in one piece, which the store may send again; large ones as they are read, so that the crew can be stopped."
-        if self.sizes[key] > 2**20: return retry(lambda: self.bucket.put(key, self._read(path)), self.bucket.store.patience).size or 0
-        with open(path, 'rb') as file: return self.bucket.put(key, file.read()).size or 0
+    def _send(self, path, key):
+        digest = md5(usedforsecurity=False)
+        stats = self.bucket.put(key, self._read(path, digest.update if self.sizes[key] <= 2**24 else len))
+        told = self.bucket.store._checksum(stats) if self._tells else None
+        if told and told[0] == 'md5' and told[1] != digest.hexdigest(): self._look(key, digest.hexdigest())
+        self._count(stats.size or 0)
 
-    def _read(self, path):
+    def _read(self, path, seen):
+        "The parts of a file, each shown to `seen`, too."
         with open(path, 'rb') as file:
+            before = _state(file)
             while part := file.read(2**24):
                 self.crew.check()
+                seen(part)
                 yield part
+            if _state(file) != before: raise ObjStoreError(f'{path} changed while it was read: upload it again')
+
+    def _look(self, key, digest):
+        "Either the store has something else, or its etag is no checksum; then the next one need not be looked at."
+        if md5(self.bucket.get(key), usedforsecurity=False).hexdigest() != digest: raise IntegrityError('the store got other bytes than the file has: the network changes them')
+        self._tells = False
 
     @property
     def progress(self)->Progress: return Progress(self.done, sum(self.sizes.values()), len(self.rows), len(self.sizes))
 
-# %% ../nbs/40c_transfer.ipynb #097dedd1
+# %% ../nbs/40c_transfer.ipynb #bc152783
+def _state(file): return (status := os.fstat(file.fileno())).st_size,status.st_mtime_ns
+
+# %% ../nbs/40c_transfer.ipynb #1bcaba54
 def upload(
     folder:PathLike|str,
     target:Place,            # a bucket, or a URL with a prefix
@@ -143,14 +166,14 @@ def upload(
     "Put every file below `folder`, each whole or not at all; what the store holds already is skipped. Costs a listing of the prefix."
     bucket,prefix = opened(target, prefix)
     before = f"{prefix.rstrip('/')}/" if prefix else ''
-    files = {f'{before}{name}': path for path,name in sorted(files_below(folder)) if item_filter(filter)(f'{before}{name}')}
+    files = _planned(folder, before, item_filter(filter))
     there = {stats.key: stats for stats in bucket.find_items(prefix=before)}
     todo = [(path, key) for key,path in files.items() if not is_uploaded(path, there.get(key), _checksum(bucket, there.get(key)))]
-    rows = {key: Row(key, 'planned', None, path, os.stat(path).st_size) for path,key in todo} if dry_run else _uploaded(bucket, todo, max_workers, progress)
+    rows = {key: Row(key, 'planned', None, path, _size(path)) for path,key in todo} if dry_run else _uploaded(bucket, todo, max_workers, progress)
     def again(failed):
         keys = {row.key for row in failed}
         return Report(list(_uploaded(bucket, [(path, key) for path,key in todo if key in keys], max_workers, progress).values()), again)
-    return Report([rows.get(key) or Row(key, 'skipped', None, path, os.stat(path).st_size) for key,path in files.items()], again)
+    return Report([rows.get(key) or Row(key, 'skipped', None, path, _size(path)) for key,path in files.items()], again)
 
 def _checksum(bucket, stats): return bucket.store._checksum(stats) if stats else None
 

@@ -139,14 +139,24 @@ commands['sync'] = Command('make a folder like a prefix, or a prefix like a fold
   objstore sync s3://lab/data ./data
   objstore sync --delete --dry-run ./data s3://lab/data''', ('state', 'source', 'destination', 'size'))
 
-# %% ../../nbs/54_grammar.ipynb #139757d2
+# %% ../../nbs/54_grammar.ipynb #31850e12
 commands['download'] = Command('fetch what a YAML file lists', {
     'config':      dict(metavar='CONFIG', help='the YAML file; its logins and endpoints are in it, or in files that it names'),
     '--log-level': dict(metavar='LEVEL', help='DEBUG, INFO (default), WARNING or ERROR'),
     '--progress':  dict(metavar='KIND', help='json: a line a second on stdout; bar: at a terminal (default); none'), **_many, **_json}, '''
   objstore download pod.yaml --dry-run
   objstore download pod.yaml --progress json --log-level WARNING
-  (the same as python -m objstore.downloader; its help shows a file)''', ('state', 'source', 'destination', 'size'), reaches=False)
+a pod.yaml:
+  download_root: /data
+  download_items:
+  - type: s3                           (or local, with root: and the same buckets)
+    access_key_id_file: /secrets/id    (no keys: the environment's)
+    secret_key_file: /secrets/key
+    buckets:
+    - name: lab
+      items:
+      - {folder: models, target_path: models, glob: "**/*.bin"}
+      - {file: readme.txt, target_path: readme.txt}''', ('state', 'source', 'destination', 'size'), reaches=False)
 
 # %% ../../nbs/54_grammar.ipynb #97205ae1
 commands['mb'] = Command('make buckets, or make sure that they are there', {**_buckets,
