@@ -104,7 +104,7 @@ def _planned(folder, before, wanted)->dict[str, str]:
         files[key] = path
     return files
 
-# %% ../nbs/40c_transfer.ipynb #16674542
+# %% ../nbs/40c_transfer.ipynb #5b52c731
 class _Uploads:
     "What the jobs of one upload share."
     def __init__(self, bucket:Bucket, todo:list[tuple[str, str]]):
@@ -147,7 +147,9 @@ class _Uploads:
         self._tells = False
 
     @property
-    def progress(self)->Progress: return Progress(self.done, sum(self.sizes.values()), len(self.rows), len(self.sizes))
+    def progress(self)->Progress:
+        "How far it is."
+        return Progress(self.done, sum(self.sizes.values()), len(self.rows), len(self.sizes))
 
 # %% ../nbs/40c_transfer.ipynb #bc152783
 def _state(file): return (status := os.fstat(file.fileno())).st_size,status.st_mtime_ns
