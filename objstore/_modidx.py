@@ -841,6 +841,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'objstore.conformance.try_promise': ('conformance.html#try_promise', 'objstore/conformance.py')},
             'objstore.crew': { 'objstore.crew.Crew': ('crew.html#crew', 'objstore/crew.py'),
                                'objstore.crew.Crew.__init__': ('crew.html#crew.__init__', 'objstore/crew.py'),
+                               'objstore.crew.Crew._end': ('crew.html#crew._end', 'objstore/crew.py'),
                                'objstore.crew.Crew._finished': ('crew.html#crew._finished', 'objstore/crew.py'),
                                'objstore.crew.Crew._leave': ('crew.html#crew._leave', 'objstore/crew.py'),
                                'objstore.crew.Crew._next': ('crew.html#crew._next', 'objstore/crew.py'),

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['Job', 'Stopped', 'Crew']
 
-# %% ../nbs/40a_crew.ipynb #814d7ccc
-from collections import deque
+# %% ../nbs/40a_crew.ipynb #67b1dea6
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 
-# %% ../nbs/40a_crew.ipynb #9e76f3d6
+# %% ../nbs/40a_crew.ipynb #f2e7f738
 Job = Callable[[], Iterable['Job']|None] # what it returns is done before what waits already
 
 class Stopped(Exception): "The crew was told to stop; raised in the middle of a job by its own `check`."
@@ -20,7 +20,7 @@ class Crew:
     "Jobs that wait, and how many are not finished."
     def __init__(self, jobs:Iterable[Job]):
         self._waiting,self._changed = deque(jobs),Condition()
-        self._unfinished,self.stopped = len(self._waiting),False
+        self._unfinished,self.stopped,self._over = len(self._waiting),False,Lock()
         self._error:BaseException|None = None
 
     def run(self,
@@ -29,6 +29,7 @@ class Crew:
     )->None:
         "Do all jobs. An error that a job lets through stops the crew and is raised here, as is ^C."
         threads = [Thread(target=self._work, daemon=True) for _ in range(workers)]
+        if self._unfinished: self._over.acquire()
         try:
             for thread in threads: thread.start()
             self._wait(tick)
@@ -43,9 +44,8 @@ class Crew:
         for thread in threads: thread.join(max(0, end - time.monotonic()))
 
     def _wait(self, tick):
-        while self._unfinished and not self.stopped:
-            with self._changed: self._changed.wait_for(lambda: not self._unfinished or self.stopped, timeout=0.2)
-            tick()
+        # With a bare lock: ^C in the middle of a Condition's wait leaves the Condition broken.
+        while not self._over.acquire(timeout=0.2): tick()
 
     def check(self)->None:
         "Raise `Stopped` if the crew was told to stop; for jobs that last."
@@ -55,7 +55,12 @@ class Crew:
         "Begin no more jobs."
         with self._changed:
             self.stopped = True
-            self._changed.notify_all()
+            self._end()
+
+    def _end(self):
+        "Let everybody know, the thread that waits for all of them too."
+        self._changed.notify_all()
+        if self._over.locked(): self._over.release()
 
     def _work(self):
         while (job := self._next()) is not None:
@@ -75,4 +80,5 @@ class Crew:
         with self._changed:
             self._waiting.extendleft(reversed(more))
             self._unfinished += len(more) - 1
-            if more or not self._unfinished: self._changed.notify_all()
+            if not self._unfinished: self._end()
+            elif more: self._changed.notify_all()

@@ -5,18 +5,19 @@
 # %% auto #0
 __all__ = ['T', 'interruptible']
 
-# %% ../nbs/06a_interrupt.ipynb #9b228e28
+# %% ../nbs/06a_interrupt.ipynb #62e5834c
 from collections.abc import Callable
-from concurrent.futures import Future, wait
-from threading import Thread, current_thread, main_thread
+from concurrent.futures import Future
+from threading import Lock, Thread, current_thread, main_thread
 from typing import TypeVar
 
-# %% ../nbs/06a_interrupt.ipynb #3fa82362
+# %% ../nbs/06a_interrupt.ipynb #9471c962
 T = TypeVar('T')
 
-def _settle(future:Future, call):
+def _settle(future:Future, call, over):
     try: future.set_result(call())
     except BaseException as e: future.set_exception(e)
+    finally: over.release()
 
 def interruptible(
     call:Callable[[], T],          # may wait where Python cannot interrupt it; goes on by itself if we stop waiting
@@ -25,12 +26,14 @@ def interruptible(
     "`call()`, given up at once on ^C when the main thread asked for it. Costs 0.1 ms there, nothing elsewhere."
     if current_thread() is not main_thread(): return call()
     future:Future[T] = Future()
-    Thread(target=_settle, args=(future, call), daemon=True).start()
+    over = Lock() # a bare lock: ^C in the middle of a Condition, which a future waits with, leaves it broken
+    over.acquire()
+    Thread(target=_settle, args=(future, call, over), daemon=True).start()
     try:
-        while not future.done(): wait([future], timeout=0.5) # in slices, as Windows serves no signal while a thread waits
+        while not over.acquire(timeout=0.5): pass # in slices, as Windows serves no signal while a thread waits
     except BaseException:
         if leave:
             leave()
-            wait([future], timeout=0.8)
+            over.acquire(timeout=0.8)
         raise
     return future.result()
