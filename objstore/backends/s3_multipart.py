@@ -15,7 +15,7 @@ from .s3_request import Answer, S3Requests
 from ..errors import ObjStoreError
 from ..retry import retry
 
-# %% ../../nbs/22f_s3_multipart.ipynb #4371e3f6
+# %% ../../nbs/22f_s3_multipart.ipynb #7413fa24
 def cut(
     chunks:Iterable[bytes],
     size:int, # bytes of each part but the last
@@ -23,7 +23,8 @@ def cut(
     "The bytes of `chunks` in parts of one size."
     held = bytearray()
     for chunk in chunks:
-        held += chunk
+        if not held and len(chunk) == size: yield chunk # a part already: nothing is copied
+        else: held += chunk
         while len(held) >= size:
             yield bytes(held[:size])
             del held[:size]
