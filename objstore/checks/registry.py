@@ -28,7 +28,7 @@ class Check:
 checks:dict[str, Check] = {}       # by name, in the order they are told
 refusals:dict[str, Promise] = {}   # by capability: what must be refused, unsent, without it; `''` is refused always
 
-# %% ../../nbs/11_checks.ipynb #cd8cae0b
+# %% ../../nbs/11_checks.ipynb #8c67e978
 def check(
     *needs:str, # of `capabilities`
 )->Callable[[Promise], Promise]:
@@ -36,19 +36,20 @@ def check(
     unknown = set(needs) - set(capabilities)
     if unknown: raise ValueError(f'no such capability: {sorted(unknown)}')
     def register(promise):
-        if promise.__name__ in checks: raise ValueError(f'there is a check named {promise.__name__} already')
+        there = checks.get(promise.__name__)
+        if there and there.run.__doc__ != promise.__doc__: raise ValueError(f'there is another check named {promise.__name__} already')
         checks[promise.__name__] = Check(promise, frozenset(needs))
         return promise
     return register
 
-# %% ../../nbs/11_checks.ipynb #0541d2e3
+# %% ../../nbs/11_checks.ipynb #367c325c
 def refusal(
     capability:str, # that the store does not claim; `''` for what no store may send
 )->Callable[[Promise], Promise]:
     "Register what must meet `NotSupportedError`, or another refusal, before any request is sent."
     if capability and capability not in capabilities: raise ValueError(f'no such capability: {capability!r}')
-    if capability in refusals: raise ValueError(f'there is a refusal for {capability!r} already')
     def register(promise):
+        if refusals.get(capability, promise).__doc__ != promise.__doc__: raise ValueError(f'there is another refusal for {capability!r} already')
         refusals[capability] = promise
         return promise
     return register
