@@ -298,6 +298,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'objstore.backends.s3._S3Buckets._empty': ('s3.html#_s3buckets._empty', 'objstore/backends/s3.py'),
                                       'objstore.backends.s3._S3Buckets._find_versions': ( 's3.html#_s3buckets._find_versions',
                                                                                           'objstore/backends/s3.py'),
+                                      'objstore.backends.s3._S3Buckets._gone': ('s3.html#_s3buckets._gone', 'objstore/backends/s3.py'),
                                       'objstore.backends.s3._S3Buckets._has_bucket': ( 's3.html#_s3buckets._has_bucket',
                                                                                        'objstore/backends/s3.py'),
                                       'objstore.backends.s3._S3Buckets._items': ('s3.html#_s3buckets._items', 'objstore/backends/s3.py'),

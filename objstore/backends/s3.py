@@ -158,7 +158,7 @@ class _S3Options(ObjectStoreInterface):
         self._s3.close()
         self._fast.close()
 
-# %% ../../nbs/22g_s3.ipynb #bb89a451
+# %% ../../nbs/22g_s3.ipynb #3ce132ea
 class _S3Buckets(_S3Options):
     def _list_buckets(self):
         text = self._s3.request('GET').body.decode(errors='replace')
@@ -182,11 +182,14 @@ class _S3Buckets(_S3Options):
         except AlreadyExistsError:
             self._s3.request('HEAD', bucket) # ours since a moment ago, or else refused as somebody else's
 
-    def _remove_bucket(self, bucket):
+    def _gone(self, bucket, force):
         # Asked first: some servers delete a versioned bucket with all that is in it.
-        left = next(list_versions(self._s3, bucket, patience=self.patience), None)
+        try: left = None if force else next(list_versions(self._s3, bucket, patience=self.patience), None)
+        except NotFoundError: return False
         if left: raise BucketNotEmptyError(f'there is {left.key!r}: give force=True to remove it too')
-        self._s3.request('DELETE', bucket)
+        return super()._gone(bucket, force)
+
+    def _remove_bucket(self, bucket): self._s3.request('DELETE', bucket)
 
     def _empty(self, bucket):
         super()._empty(bucket) # first as objects: not every server spells out the odd keys of versions
