@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['capabilities', 'Backend', 'Change', 'Batch']
 
-# %% ../nbs/09_backend.ipynb #b61cbd65
+# %% ../nbs/09_backend.ipynb #356515d0
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from .errors import ObjStoreError
 from .keys import check_content_type, check_key, check_metadata
-from .payload import Data, PutOptions, Reader, ReadOptions, check_data
+from .payload import Content, Data, PutOptions, Reader, ReadOptions, check_data
 from .report import Row
 from .stats import Stats
 
@@ -28,7 +28,7 @@ capabilities = {
     'atomic_batch':  'make many puts and removes in one step',
 }
 
-# %% ../nbs/09_backend.ipynb #d5535866
+# %% ../nbs/09_backend.ipynb #99404d9f
 class Backend(ABC):
     "What a provider must be taught; arguments arrive checked, errors may leave their place blank."
     scheme:str          # of its URLs: `s3`
@@ -65,9 +65,13 @@ class Backend(ABC):
         except ObjStoreError as e: return Row(key, 'failed', e)
         return Row(key, 'removed')
 
-    def _get_whole(self, bucket:str, stats:Stats)->bytes:
+    def _get_whole(self, bucket:str, stats:Stats)->Content:
         "A small object, if it is still the one that `stats` of a listing tells of; else `PreconditionError`."
         return self._read(bucket, stats.key, ReadOptions(if_match=stats.etag)).read()
+
+    def _get_part(self, bucket:str, stats:Stats, start:int, end:int)->Iterator[Content]:
+        "Bytes `start:end` of a large object as they come, under the same condition; `NetworkError` if fewer do."
+        with self._read(bucket, stats.key, ReadOptions(start=start, end=end, if_match=stats.etag)) as reader: yield from reader
 
     def _checksum(self, stats:Stats)->tuple[str, str]|None:
         "Name and hex digest of a checksum that the store holds of the whole content, as far as `stats` tells."

@@ -20,7 +20,7 @@ from .keys import glob_regex, literal_prefix
 from .stats import human_size
 from .yaml_lines import Document, Fault, Trail
 
-# %% ../nbs/41d_download_plan.ipynb #54ed2c67
+# %% ../nbs/41d_download_plan.ipynb #27936594
 def folder_fetches(
     bucket:Bucket,
     item:FolderItem,
@@ -28,7 +28,7 @@ def folder_fetches(
 )->list[Fetch]:
     "The objects that `item` means and where they go. Raises `NotFoundError` if it means none and does not allow that."
     goal,matches,start = os.path.normpath(root/plain_path(item.target_path)),glob_regex(item.glob).fullmatch,len(item.prefix)
-    found = [Fetch(bucket, stats, Path(f'{goal}/{file_name(stats.key[start:])}'))
+    found = [Fetch(bucket, stats, f'{goal}/{file_name(stats.key[start:])}')
         for stats in bucket.find_items(prefix=item.prefix + literal_prefix(item.glob))
         if matches(stats.key[start:]) and not (stats.key.endswith('/') and not stats.size)]
     if found or item.allow_empty: return found
@@ -37,7 +37,7 @@ def folder_fetches(
 
 def _hint(item): return ": keys have no leading '/'" if item.prefix.startswith('/') else ''
 
-# %% ../nbs/41d_download_plan.ipynb #839e2626
+# %% ../nbs/41d_download_plan.ipynb #f8e66fa8
 def file_fetch(
     bucket:Bucket,
     item:FileItem,
@@ -46,7 +46,7 @@ def file_fetch(
     "The one object that `item` means and the file it becomes. Raises `NotFoundError`. Costs one request."
     goal = os.path.normpath(root/plain_path(item.target_path))
     if item.target_path.endswith(('/', os.sep)) or os.path.isdir(goal): goal = f'{goal}/{file_name(_last_name(item.file))}'
-    return [Fetch(bucket, bucket.get_stats(item.file), Path(goal))]
+    return [Fetch(bucket, bucket.get_stats(item.file), goal)]
 
 def _last_name(key): return key.rstrip('/').rpartition('/')[2] or key
 

@@ -27,13 +27,16 @@ def _pieces(name):
     "`name` cut into names of at most 241 bytes, each but the last ending in `%`; no escape and no character is cut in two."
     return name if len(name.encode()) <= 240 else '%/'.join(re.findall(r'(?:%[0-9A-F]{2}|.){1,60}', name, re.S))
 
-# %% ../nbs/03_filenames.ipynb #3836f49b
+# %% ../nbs/03_filenames.ipynb #08eea655
+_plain = re.compile(r'(?:(?!(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[./]|$))(?:[a-z0-9_-]|[a-z0-9_-][a-z0-9_.-]{0,200}[a-z0-9_-])(?:/(?!$)|$))+', re.I | re.A)
+
 def file_name(
     key:str,         # any key
     *,
     twin:bool=False, # another key differs by case alone and the disk folds case: escape what could fold
 )->str:              # relative, segments joined by `/`; `key_of` turns it back
     "The name under which `key` is kept below a folder of downloads."
+    if not twin and _plain.fullmatch(key): return key
     return '/'.join(_pieces(_segment_name(s, twin)) for s in key.split('/'))
 
 # %% ../nbs/03_filenames.ipynb #b8e08365

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['Span', 'part_size', 'spans', 'hidden', 'locked', 'PartFile', 'leftovers', 'kept']
 
-# %% ../nbs/08_parts.ipynb #c7e603aa
+# %% ../nbs/08_parts.ipynb #bfa735b8
 import json, os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
+from .payload import Content
 
 # %% ../nbs/08_parts.ipynb #5e61f6c9
 Span = tuple[int, int] # first byte, and the byte after the last
@@ -45,7 +46,7 @@ def _tidy(path):
     with suppress(PermissionError): # Windows lets nobody remove what is open
         hidden(path, '.lock').unlink(missing_ok=True) # who waits for it notices, and takes a new one
 
-# %% ../nbs/08_parts.ipynb #64bda4f5
+# %% ../nbs/08_parts.ipynb #1033c1bc
 class PartFile:
     "The parts of one file on their way, with a list of those that are whole."
     def __init__(self, path:Path, source:str, size:int, part_size:int=part_size):
@@ -89,7 +90,7 @@ class PartFile:
         there = self._listed()
         return [span for span in self._spans if f'{span[0]}' not in there]
 
-    def write(self, span:Span, parts:Iterable[bytes])->None:
+    def write(self, span:Span, parts:Iterable[Content])->None:
         "Put the bytes of one part in their place; it counts only when all of them have come."
         with open(self.data, 'r+b') as data:
             data.seek(span[0])

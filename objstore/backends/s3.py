@@ -6,16 +6,15 @@
 __all__ = ['Source', 'opened', 'put_headers', 'conditions', 'delete_xml', 'delete_failures', 's3_requests', 'attributes',
            'result_stats', 'S3ObjectStore']
 
-# %% ../../nbs/22g_s3.ipynb #6263a4cd
+# %% ../../nbs/22g_s3.ipynb #fd254fd0
 import os, re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from hashlib import md5
-from html import unescape
+from html import escape, unescape
 from itertools import chain, islice
 from urllib.parse import quote
-from xml.sax.saxutils import escape
 from ..backend import capabilities
 from .s3_credentials import KeySource
 from .s3_listing import key_versions, list_objects, list_versions
@@ -72,7 +71,7 @@ def conditions(options:PutOptions)->dict[str, str]:
     "The headers that make a put conditional."
     return {name: value for name,value in (('If-Match', options.if_match), ('If-None-Match', options.if_none_match)) if value}
 
-# %% ../../nbs/22g_s3.ipynb #09c2baee
+# %% ../../nbs/22g_s3.ipynb #44172457
 _not_in_xml = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
 
 def delete_xml(
@@ -80,7 +79,7 @@ def delete_xml(
 )->bytes:
     "The body of a request that deletes many objects at once (DeleteObjects)."
     def entry(key, version):
-        named = escape(key, {'\r':'&#13;', '\n':'&#10;', '\t':'&#9;'})
+        named = escape(key, quote=False).replace('\r', '&#13;').replace('\n', '&#10;').replace('\t', '&#9;')
         return f"<Object><Key>{named}</Key>{f'<VersionId>{version}</VersionId>' if version else ''}</Object>"
     return f"<Delete><Quiet>true</Quiet>{''.join(entry(*item) for item in items)}</Delete>".encode()
 
@@ -237,7 +236,7 @@ def result_stats(bucket:str, key:str,
     metadata = {f'x-amz-meta-{name}': value for name,value in beside.items() if name == name.lower()} # HTTP's own have capitals
     return Stats(bucket, key, meta['size'], meta['e_tag'], meta['last_modified'], version_of(meta['version']), headers_metadata(metadata), beside.get('Content-Type'))
 
-# %% ../../nbs/22g_s3.ipynb #a25603b0
+# %% ../../nbs/22g_s3.ipynb #01c3643f
 class S3ObjectStore(_S3Buckets):
     "Buckets of Amazon S3 or of a server that speaks its language."
     copy_limit = 5 * 2**30 # bytes that one request may copy
@@ -284,8 +283,11 @@ class S3ObjectStore(_S3Buckets):
 
     def _get_whole(self, bucket, stats):
         if not self._is_fast(stats.key): return super()._get_whole(bucket, stats)
-        result = self._fast.get(bucket, stats.key, {'if_match':stats.etag})
-        return b''.join(self._fast.parts(result, stats.size or 0))
+        return self._fast.whole(bucket, stats.key, stats.etag)
+
+    def _get_part(self, bucket, stats, start, end):
+        if not self._is_fast(stats.key): return super()._get_part(bucket, stats, start, end)
+        return self._fast.pieces(bucket, stats.key, {'range':(start, end), 'if_match':stats.etag})
 
     def _checksum(self, stats):
         # An etag without a hyphen is the content's MD5, unless the bucket is encrypted with a key of KMS.

@@ -5,15 +5,18 @@
 # %% auto #0
 __all__ = ['is_plain', 'is_usable', 'NoSuchRange', 'obstore_error', 'FastBuckets']
 
-# %% ../../nbs/22e_s3_obstore.ipynb #39ef3a37
+# %% ../../nbs/22e_s3_obstore.ipynb #b771d5d7
 import os, re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 from .s3_request import S3Requests, s3_error, trusted_file
 from ..errors import *
 from ..interrupt import interruptible
+from ..payload import Reader
+from ..stats import Stats
 
 # %% ../../nbs/22e_s3_obstore.ipynb #726420c0
 def is_plain(key:str)->bool:
@@ -50,7 +53,7 @@ def obstore_error(
     if 'kind: Connect' in str(error): return NetworkError('cannot reach the server: check the network, the endpoint and HTTPS_PROXY, HTTP_PROXY and NO_PROXY')
     return NetworkError('the connection broke or the answer was not one of S3: try again, and check the endpoint')
 
-# %% ../../nbs/22e_s3_obstore.ipynb #09edc18f
+# %% ../../nbs/22e_s3_obstore.ipynb #884d7856
 def _waits(
     direction:str,  # `read` or `write`
     silence:float,  # seconds
@@ -81,14 +84,32 @@ class FastBuckets:
         import obstore
         return self._call('write', bucket, lambda client: obstore.put(client, key, data, attributes=attributes, chunk_size=part_size, max_concurrency=4), leave) # pyright: ignore
 
+    def whole(self, bucket:str, key:str,
+        etag:str|None, # that the object must have, else `PreconditionError`
+    )->memoryview:     # of obstore's own memory
+        "A small object, in one call."
+        return self._call('read', bucket, lambda client: memoryview(client.get(key, options={'if_match':etag}).bytes()))
+
+    def pieces(self, bucket:str, key:str,
+        options:dict[str, Any], # as of `get`; a range whose end is known
+    )->Iterator[memoryview]:    # of about 1 MiB, of obstore's own memory
+        "Bytes of a large object as they come. Raises `NetworkError` if fewer come than were asked for."
+        result = self.get(bucket, key, options)
+        start,end = options['range']
+        if result.range != (start, end): raise IntegrityError(f'bytes {start}-{end - 1} were asked for, and others came')
+        return iter(Reader(Stats(bucket, key), (memoryview(piece) for piece in self._streamed(result)), end - start)) # pyright: ignore
+
+    def _streamed(self, result):
+        stream = iter(result.stream(min_chunk_size=2**20))
+        return iter(lambda: _told(lambda: next(stream, b''), self.requests.discreet), b'')
+
     def parts(self,
         result:Any, # of `get`
         size:int,   # bytes that will come
     )->Iterator[bytes]:
         "The bytes of what `get` began to read: in one piece up to 1 MiB, else as they come."
         if size <= 2**20: return iter([bytes(_told(result.bytes, self.requests.discreet))])
-        stream = iter(result.stream(min_chunk_size=2**20))
-        return iter(lambda: _told(lambda: bytes(next(stream, b'')), self.requests.discreet), b'')
+        return map(bytes, self._streamed(result))
 
     def close(self)->None:
         "Let go of the clients; the next use makes new ones."
@@ -115,11 +136,15 @@ class FastBuckets:
             client_options=_client_options(_waits(direction, self.requests.read_timeout), endpoint, scheme),
             **_identity(self.requests.credentials))
 
-# %% ../../nbs/22e_s3_obstore.ipynb #3709845d
+# %% ../../nbs/22e_s3_obstore.ipynb #dc8d9d7a
 def _told(call, discreet, leave=None):
     "`call()` into obstore, which ^C can leave and whose errors are ours."
+    return sealed(lambda: interruptible(call, leave), _obstore_errors(), lambda error: obstore_error(error, discreet))
+
+@cache
+def _obstore_errors():
     from obstore.exceptions import BaseError
-    return sealed(lambda: interruptible(call, leave), (BaseError, FileNotFoundError), lambda error: obstore_error(error, discreet))
+    return BaseError,FileNotFoundError
 
 def _s3_store():
     try: from obstore.store import S3Store
