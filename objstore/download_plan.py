@@ -79,10 +79,10 @@ def sources(config:DownloadConfig)->list[Source]:
     return [Source(('download_items', n, *trail), task, task.store.bucket(bucket), item)
         for n,task in enumerate(config.download_items) for trail,bucket,item in task.wanted()]
 
-# %% ../nbs/41d_download_plan.ipynb #a8dfb9fc
+# %% ../nbs/41d_download_plan.ipynb #2ff11531
 def collisions(found:list[Source], document:Document)->list[Fault]:
     "Each item that would overwrite a file of one before it."
-    first:dict[Path, tuple[Source, Fetch]] = {}
+    first:dict[str, tuple[Source, Fetch]] = {}
     faults = []
     for source,fetch in _each(found):
         other,taken = first.setdefault(fetch.path, (source, fetch))
