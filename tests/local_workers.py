@@ -1,6 +1,7 @@
 "What the processes of `test_local` do; a module of its own, so that a child starts without pytest and hypothesis."
 import os, random, signal, time
 from objstore.backends.local import LocalObjectStore, locked
+from objstore.backends.local_folders import open_root
 from objstore.errors import AlreadyExistsError, NotFoundError, ObjStoreError, PermissionDeniedError, PreconditionError
 
 together = None
@@ -63,7 +64,7 @@ def put_until_gone(root, me, times):
 
 def hold_lock(root, held):
     "Take the lock of the counter and keep it until somebody ends this process."
-    with locked(root, 'lab/counter'):
+    with open_root(os.fsencode(root)) as folder, locked(folder, 'lab/counter'):
         held.set()
         time.sleep(600)
 
@@ -93,14 +94,32 @@ def put_limited(root, limit, size):
     return [said(lambda: lab(root).put(key, b'x'*size)) for key in ('old', 'new')]
 
 
+def lab_of_nobody(root):
+    "The bucket, as a user who owns nothing; where this user may not change who they are, as themselves."
+    if os.geteuid() == 0: os.seteuid(65534)
+    return lab(root)
+
+
+def pass_through(root):
+    "What can be read, and what listing says, of a folder that may be entered only by who knows the names in it."
+    bucket = lab_of_nobody(root)
+    return bucket.get('closed/known'), said(lambda: list(bucket))
+
+
 def change_without_permission(root):
     "Put, remove and read as a user who may only read; what the changes said, and what was read."
-    import filelock # from a folder that only its owner may be allowed to read
-    if os.geteuid() == 0: os.seteuid(65534)
-    bucket = lab(root)
+    bucket = lab_of_nobody(root)
     changes = (lambda: bucket.put('old', b'new'), lambda: bucket.put('new', b'new'), lambda: bucket.remove('old'),
                lambda: bucket.store.find_or_create_bucket('other'), lambda: bucket.store.remove_bucket('lab', force=True))
     return [said(change) for change in changes], bucket.get('old'), bucket.store.can
+
+
+def flip(path, link, flips):
+    "Exchange what two names mean, in one step and for ever: now the one is the folder, now the other. `flips` counts."
+    import ctypes
+    renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    here,exchange = -100,2 # AT_FDCWD, RENAME_EXCHANGE
+    while True: flips.value += not renameat2(here, os.fsencode(path), here, os.fsencode(link), exchange)
 
 
 def said(change):

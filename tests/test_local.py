@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from objstore.backends.local import LocalObjectStore
 from objstore.backends.memory import MemoryObjectStore
+from objstore.conformance import promises, try_promise
 from objstore.errors import BucketNotEmptyError, InvalidKeyError, NotFoundError, ObjStoreError
 from tests import local_workers as work
 
@@ -165,6 +166,62 @@ def test_a_linked_bucket_is_none(lab, tmp_path):
     assert lab.store.list_buckets() == ['lab'] and files(tmp_path/'outside') == ['secret']
 
 
+@pytest.mark.parametrize('promise', [promise for promise in promises() if promise not in ('thousands_of_keys_are_paged', 'a_gibibyte_streams')])
+def test_where_no_folder_can_be_held_open_the_promises_are_kept_by_name(lab, monkeypatch, promise):
+    monkeypatch.setattr(os, 'supports_dir_fd', set())
+    try_promise(promise, lab)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux exchanges two names in one step')
+@pytest.mark.parametrize('place', ['lab', 'lab/dir', 'lab/dir/dir2', '.objstore', '.objstore/drafts', '.objstore/locks'])
+def test_a_folder_that_becomes_a_link_under_our_hands_leads_nowhere(lab, tmp_path, place):
+    for key in ('dir/dir2/keep', 'mine'): lab.put(key, b'inside', if_match=lab.put(key, b'').etag) # a lock has been there too
+    outside = mirrored(root_of(lab)/place, tmp_path/'outside')
+    (tmp_path/'link').symlink_to(outside)
+    before,flips = states(outside),context.Value('Q', lock=False)
+    with child(work.flip, root_of(lab)/place, tmp_path/'link', flips):
+        while not flips.value: time.sleep(0.001)
+        done = Counter(kept_inside(use, tmp_path/'file') for _ in range(40) for use in uses(lab, tmp_path/'file'))
+    assert states(outside) == before
+    assert flips.value > 100 and done[True] and done[False], (flips.value, done) # else nothing was tried
+
+
+def mirrored(folder, outside):
+    "A folder with the names of `folder`, whose files hold what nobody may ever see."
+    shutil.copytree(folder, outside)
+    for parent in (outside, *filter(Path.is_dir, outside.rglob('*'))):
+        for name in ('x', 'y', 'secret'): (parent/name).write_bytes(b'outside')
+    for path in filter(Path.is_file, outside.rglob('*')): path.write_bytes(b'outside')
+    return outside
+
+
+def states(folder):
+    "What is in a folder, and when it was last changed: a file that came and went shows in its folder's time."
+    return {path: (path.lstat().st_mtime_ns, path.lstat().st_ctime_ns, path.is_file() and path.read_bytes()) for path in (folder, *folder.rglob('*'))}
+
+
+def uses(bucket, file):
+    "All that can be done with `dir/dir2/x`; each gives what it saw."
+    key = 'dir/dir2/x'
+    return [lambda: bucket.put(key, b'inside'), lambda: bucket.get(key), lambda: bucket.put(key, b'inside', if_match=bucket.get_stats(key).etag),
+            lambda: bucket.copy(key, bucket.name, 'y'), lambda: bucket.get('y'), lambda: bucket.copy('mine', bucket.name, 'dir/dir2/y'),
+            lambda: bucket.download(key, file), lambda: bucket.put(key, iter([b'in', b'side'])),
+            lambda: list(bucket), lambda: list(bucket.find_items(prefix='dir/dir2/')), lambda: list(bucket.find_items(delimiter='/')),
+            lambda: bucket.remove(key), lambda: bucket.put(key, b'inside', if_none_match='*'), lambda: bucket.remove('dir/dir2/y'),
+            lambda: bucket.store.find_or_create_bucket(bucket.name), lambda: bucket.store.remove_bucket(bucket.name)]
+
+
+def kept_inside(use, file):
+    "Did it work? What it saw, and what it left in `file`, must not be from outside."
+    file.unlink(missing_ok=True)
+    try: seen = use()
+    except ObjStoreError: return False
+    seen = [getattr(item, 'key', item) for item in seen] if isinstance(seen, list) else [seen]
+    assert b'outside' not in seen and not any('secret' in str(item) for item in seen), seen
+    assert not file.exists() or file.read_bytes() == b'inside'
+    return True
+
+
 def test_a_pipe_in_a_bucket_blocks_nobody(lab):
     os.mkfifo(root_of(lab)/'lab'/'pipe')
     os.mkfifo(root_of(lab)/'lab'/'other')
@@ -188,6 +245,17 @@ def test_who_may_only_read_is_told_so_and_damages_nothing():
         assert [said.partition(':')[0] for said in changes] == ['PermissionDeniedError']*5
         assert 'permissions' in changes[0] and f'(put lab/old on {lab.store.url})' in changes[0]
         assert read == lab['old'] == b'old' and list(lab) == ['old'] and 'if_match' in can
+
+
+def test_who_may_only_pass_through_a_folder_passes():
+    with tempfile.TemporaryDirectory() as folder:
+        lab = LocalObjectStore(folder).bucket('lab')
+        lab.store.find_or_create_bucket('lab')
+        lab.put('closed/known', b'known')
+        for path,mode in ((folder, 0o755), (f'{folder}/lab', 0o711), (f'{folder}/lab/closed', 0o711 if os.geteuid() == 0 else 0o300)): os.chmod(path, mode)
+        read,listed = answer_of(work.pass_through, folder)
+        os.chmod(f'{folder}/lab/closed', 0o755)
+    assert read == b'known' and listed.startswith('PermissionDeniedError')
 
 
 def test_an_object_larger_than_a_file_may_be_leaves_the_old_one(lab):

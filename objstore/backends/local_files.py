@@ -6,10 +6,11 @@
 __all__ = ['disk_error', 'on_disk', 'ObjectFile', 'etag_of', 'has_attributes', 'attributes', 'keep_attributes', 'read_attributes',
            'write_all']
 
-# %% ../../nbs/21a_local_files.ipynb #98612b64
+# %% ../../nbs/21a_local_files.ipynb #a5269afd
 import errno, os, stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from .local_folders import Folder, Name
 from ..errors import InvalidKeyError, NotFoundError, NotSupportedError, ObjStoreError, PermissionDeniedError, because
 from ..stats import Stats, utc
 
@@ -40,14 +41,15 @@ def on_disk()->Iterator[None]:
     except ObjStoreError: raise # many of ours are OSErrors too
     except OSError as e: raise disk_error(e) from because(e)
 
-# %% ../../nbs/21a_local_files.ipynb #0b4fceed
+# %% ../../nbs/21a_local_files.ipynb #7ea962b9
 class ObjectFile:
     "The file of one object, held open: an iterator over its bytes that lets go of it at the end."
     def __init__(self,
-        path:bytes, # anything but a regular file is `NotFoundError`
+        folder:Folder,
+        name:Name, # anything but a regular file of exactly this name is `NotFoundError`
     ):
         self._descriptor,self._left = -1,0
-        self._descriptor = _open(path)
+        self._descriptor = _open(folder, name)
         self.status = os.fstat(self._descriptor)
         if not stat.S_ISREG(self.status.st_mode): raise NotFoundError('no such object')
 
@@ -81,13 +83,15 @@ class ObjectFile:
     def __exit__(self, *exc): self.close()
     def __del__(self): self.close()
 
-# %% ../../nbs/21a_local_files.ipynb #e75a92b1
-_flags = os.O_RDONLY | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0)
+# %% ../../nbs/21a_local_files.ipynb #982f6880
+_flags = os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0)
+_no_object = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENAMETOOLONG}
 
-def _open(path):
-    try: return os.open(path, _flags)
+def _open(folder, name):
+    if folder.folds and not folder.lists(name): raise NotFoundError('no such object')
+    try: return folder.open(name, _flags)
     except OSError as e:
-        if e.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG): raise NotFoundError('no such object') from None
+        if e.errno in _no_object: raise NotFoundError('no such object') from None
         raise
 
 # %% ../../nbs/21a_local_files.ipynb #ac879ba8

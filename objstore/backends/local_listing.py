@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['Wanted', 'names_in', 'Walk', 'items_in']
 
-# %% ../../nbs/21c_local_listing.ipynb #b256c3a6
+# %% ../../nbs/21c_local_listing.ipynb #cdaa3cc9
 import os, stat, warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from .local_files import etag_of
-from .local_paths import BucketFolder, entries, files_below
+from .local_paths import BucketFolder
 from ..keys import common_prefix
 from ..stats import Stats, listed, utc
 
@@ -22,26 +22,26 @@ class Wanted:
     delimiter:str|None=None
     start_after:str=''
 
-# %% ../../nbs/21c_local_listing.ipynb #8a8489d6
+# %% ../../nbs/21c_local_listing.ipynb #d84b9020
 def names_in(
-    path:bytes,       # a folder
-    above:bytes=b'',  # what its keys begin with
+    folder:BucketFolder,
+    above:bytes=b'',  # the way to the folder in it: what its keys begin with
     start:bytes=b'',  # only names that begin with this
     after:bytes=b'',  # only names after this one, and the folder it lies in
 )->list[bytes]:       # last first, folders with their `/`
     "Names in a folder that are part of a key. Warns of those that no key can have."
-    names = [n for e in entries(path) if (n := _name(e)) and n.startswith(start) and (n > after or _holds(n, after))]
+    names = [n for e in folder.entries(above) if (n := _name(e)) and n.startswith(start) and (n > after or _holds(n, after))]
     odd = {n for n in names if not _is_key(above, n)}
     if odd:
         names = [n for n in names if n not in odd]
-        warnings.warn(f'{os.fsdecode(path)!r} holds {len(odd)} names that are not UTF-8 or make keys of over 1,024 bytes: not listed', stacklevel=2)
+        warnings.warn(f'{os.path.join(folder.top.path, above).decode(errors="replace")!r} holds {len(odd)} names that are not UTF-8 or make keys of over 1,024 bytes: not listed', stacklevel=2)
     names.sort(reverse=True)
     return names
 
-# %% ../../nbs/21c_local_listing.ipynb #27421539
+# %% ../../nbs/21c_local_listing.ipynb #8bdc3200
 def _name(entry):
-    if entry.is_file(follow_symlinks=False): return entry.name
-    return entry.name + b'/' if entry.is_dir(follow_symlinks=False) else b''
+    if entry.is_file(follow_symlinks=False): return os.fsencode(entry.name)
+    return os.fsencode(entry.name) + b'/' if entry.is_dir(follow_symlinks=False) else b''
 
 def _holds(name, key): return name.endswith(b'/') and key.startswith(name)
 
@@ -49,11 +49,11 @@ def _is_key(above, name):
     try: return name.decode() and len(above) + len(name) <= 1024
     except UnicodeDecodeError: return False
 
-# %% ../../nbs/21c_local_listing.ipynb #5ad10290
+# %% ../../nbs/21c_local_listing.ipynb #aec9c623
 class Walk:
     "The keys in a bucket's folder, in order; a folder that is one common prefix as a whole comes as such, ending in `/`."
     def __init__(self, folder:BucketFolder, wanted:Wanted):
-        self._top,self._after = folder.path,wanted.start_after.encode(errors='surrogatepass')
+        self._folder,self._after = folder,wanted.start_after.encode(errors='surrogatepass')
         self._shallow = wanted.delimiter == '/'
         self._levels:list[tuple[bytes, list[bytes]]] = []
         head,slash,rest = wanted.prefix.rpartition('/')
@@ -81,16 +81,14 @@ class Walk:
         "Go on with the names in this folder, unless all its keys come before `start_after`."
         inside = self._after.startswith(above)
         if inside or self._after < above:
-            path = self._top + b'/' + above if above else self._top
-            self._levels.append((above, names_in(path, above, start, self._after[len(above):] if inside else b'')))
+            self._levels.append((above, names_in(self._folder, above, start, self._after[len(above):] if inside else b'')))
 
     def _is_common(self, key):
         "Is this folder to be given as one prefix, whatever is in it, and is there anything?"
         if not self._shallow or self._after.startswith(key): return False
-        found = files_below([self._top + b'/' + key[:-1]])
-        return any(_name(entry) and _is_key(b'', entry.path[len(self._top) + 1:]) for entry in found)
+        return any(_name(entry) and _is_key(b'', way) for way,entry in self._folder.files_below([key]))
 
-# %% ../../nbs/21c_local_listing.ipynb #9056fb5f
+# %% ../../nbs/21c_local_listing.ipynb #f117dbfd
 def items_in(
     folder:BucketFolder,
     bucket:str,
@@ -102,12 +100,10 @@ def items_in(
         key = name.decode()
         folded = wanted.delimiter and common_prefix(key, wanted.prefix, wanted.delimiter)
         if folded: walk.skip(folded.encode())
-        item = Stats(bucket, folded, is_prefix=True) if folded else _item(bucket, key, folder.path + b'/' + name)
+        item = Stats(bucket, folded, is_prefix=True) if folded else _item(bucket, key, folder.status(name))
         if item: yield item
 
-# %% ../../nbs/21c_local_listing.ipynb #27b3821d
-def _item(bucket, key, path):
-    try: status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError): return None
-    if not stat.S_ISREG(status.st_mode): return None
+# %% ../../nbs/21c_local_listing.ipynb #cd7664fd
+def _item(bucket, key, status):
+    if status is None or not stat.S_ISREG(status.st_mode): return None
     return listed(bucket, key, status.st_size, etag_of(status), utc(status.st_mtime))
