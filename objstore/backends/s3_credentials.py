@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['KeySource', 'boto3_session']
 
-# %% ../../nbs/22d_s3_credentials.ipynb #6f200b41
+# %% ../../nbs/22d_s3_credentials.ipynb #720dd4a6
 import logging, os
 from functools import cached_property
 from threading import Lock
+from traceback import format_exception
 from typing import Any
 from .s3_signing import Credentials
 from ..errors import ConfigError, MissingDependencyError, ObjStoreError, UnauthenticatedError, nearest, scrub, sealed
@@ -61,12 +62,13 @@ def _from_environment():
     key,secret = os.environ.get('AWS_ACCESS_KEY_ID'),os.environ.get('AWS_SECRET_ACCESS_KEY')
     return _credentials(key, secret, os.environ.get('AWS_SESSION_TOKEN')) if key and secret else None
 
-# %% ../../nbs/22d_s3_credentials.ipynb #52e40656
+# %% ../../nbs/22d_s3_credentials.ipynb #48911278
 _talkative = ('botocore.auth', 'botocore.credentials', 'botocore.endpoint', 'botocore.hooks', 'botocore.httpsession',
               'botocore.parsers', 'botocore.tokens', 'botocore.utils', 'urllib3.connectionpool')
 
 def _scrub_record(record)->bool:
     record.msg,record.args = scrub(record.getMessage()),()
+    if record.exc_info: record.exc_info,record.exc_text = None,scrub(''.join(format_exception(*record.exc_info)).rstrip())
     return True
 
 def boto3_session(
@@ -79,7 +81,7 @@ def boto3_session(
     from botocore.session import Session
     known,wanted = Session().available_profiles,profile or os.environ.get('AWS_PROFILE')
     if wanted and wanted not in known: raise ConfigError(f'there is no AWS profile {wanted!r}: {nearest(wanted, known)}')
-    return boto3.Session(profile_name=profile)
+    return boto3.Session(profile_name=profile, region_name=os.environ.get('AWS_REGION') or None)
 
 # %% ../../nbs/22d_s3_credentials.ipynb #1ebced41
 def _asked(ask):
