@@ -1,11 +1,12 @@
 "What a notebook cannot show of S3 requests: certificates, threads, forks."
-import datetime, ipaddress, os, ssl, threading, uuid
+import datetime, ipaddress, os, socket, ssl, threading, uuid
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 import pytest
 from objstore.backends.s3_request import S3Endpoint, S3Requests
 from objstore.backends.s3_signing import Credentials
 from objstore.errors import ConfigError
-from tests.replies import Reply, replying
+from tests.replies import Handler, Reply, replying
 
 
 def keyring(): return Credentials(os.environ['AWS_ACCESS_KEY_ID'], os.environ['AWS_SECRET_ACCESS_KEY'])
@@ -81,3 +82,31 @@ def test_threads_that_meet_the_wrong_region_together_all_find_the_right_one():
     with replying(reply) as server, ThreadPoolExecutor(8) as pool:
         s3 = S3Requests(S3Endpoint(server.url), keyring)
         assert [answer.body for answer in pool.map(lambda n: s3.request('GET', 'far', f'{n}'), range(8))] == [b'here'] * 8
+
+
+def test_a_slow_line_takes_longer_for_a_large_body_than_for_a_connection():
+    class Slow(Handler):
+        "Reads a MiB at a time, with pauses."
+        def setup(self):
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+            super().setup()
+        def answer(self):
+            for _ in range(int(self.headers['Content-Length']) // 2**20):
+                self.rfile.read(2**20)
+                self.server.ending.wait(0.05)
+            self.give(Reply())
+        do_PUT = answer
+    with replying(Reply()) as server:
+        server.RequestHandlerClass = Slow
+        s3 = S3Requests(S3Endpoint(server.url), keyring, connect_timeout=0.4)
+        assert s3.request('PUT', 'lab', 'k', body=bytes(24 * 2**20)).status == 200
+
+
+def test_over_tls_the_digest_of_a_large_body_is_left_out(certificate):
+    with replying(Reply()) as server:
+        s3 = S3Requests(S3Endpoint(over_tls(server, certificate), ca_file=str(certificate)), keyring)
+        s3.request('PUT', 'lab', 'k', body=bytes(2**20))
+        s3.request('PUT', 'lab', 'k', body=b'small')
+    large,small = server.asked
+    assert large.body == bytes(2**20) and large.headers['x-amz-content-sha256'] == 'UNSIGNED-PAYLOAD'
+    assert small.headers['x-amz-content-sha256'] == sha256(b'small').hexdigest()

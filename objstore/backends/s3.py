@@ -28,32 +28,30 @@ from ..payload import Data, PutOptions, Reader, chunks, is_replayable
 from ..report import Row
 from ..stats import Stats
 
-# %% ../../nbs/22g_s3.ipynb #91c0d604
+# %% ../../nbs/22g_s3.ipynb #a5a44300
 class Source:
-    "An iterator of bytes that knows how much it gave and why it ended."
-    def __init__(self, parts:Iterator[bytes]): self._parts,self.size,self.error,self.stopped = parts,0,None,False
+    "An iterator of bytes that knows how much it gave."
+    def __init__(self, parts:Iterator[bytes|bytearray]): self._parts,self.size,self.stopped = parts,0,False
     def stop(self): "Give no more."; self.stopped = True
-    def __iter__(self)->Iterator[bytes]: return self
-    def __next__(self)->bytes:
-        if self.stopped: raise KeyboardInterrupt # what obstore takes for the end of the put
-        try: part = next(self._parts)
-        except StopIteration: raise
-        except BaseException as e: self.error = e; raise
+    def __iter__(self)->Iterator[bytes|bytearray]: return self
+    def __next__(self)->bytes|bytearray:
+        if self.stopped: raise KeyboardInterrupt
+        part = next(self._parts)
         self.size += len(part)
         return part
 
-# %% ../../nbs/22g_s3.ipynb #4b188ec5
+# %% ../../nbs/22g_s3.ipynb #3df33d4a
 def opened(
     data:Data,
-)->tuple[bytes|bytearray|memoryview|None, Iterator[bytes], int]: # the whole data if it is small; else its parts; and their size
+)->tuple[bytes|bytearray|memoryview|None, Iterator[bytes|bytearray]]: # the whole data if it is small; else its parts
     "Data ready to be put: in one piece, or in parts of 16 MiB or whatever 10,000 of them need."
-    if isinstance(data, (bytes, bytearray)) and len(data) <= part_size: return data, iter(()), part_size
+    if isinstance(data, (bytes, bytearray)) and len(data) <= part_size: return data, iter(())
     size = part_size_for(_known_size(data))
     parts = chunks(data, size) if is_replayable(data) else cut(chunks(data), size)
     first = next(parts, b'')
     second = next(parts, None) if len(first) == size else None
-    if second is None: return first, iter(()), size
-    return None, chain([first, second], parts), size
+    if second is None: return first, iter(())
+    return None, chain([first, second], parts)
 
 def _known_size(data):
     if isinstance(data, os.PathLike): return os.stat(data).st_size
@@ -236,7 +234,7 @@ def result_stats(bucket:str, key:str,
     metadata = {f'x-amz-meta-{name}': value for name,value in beside.items() if name == name.lower()} # HTTP's own have capitals
     return Stats(bucket, key, meta['size'], meta['e_tag'], meta['last_modified'], version_of(meta['version']), headers_metadata(metadata), beside.get('Content-Type'))
 
-# %% ../../nbs/22g_s3.ipynb #01c3643f
+# %% ../../nbs/22g_s3.ipynb #8eaf30c1
 class S3ObjectStore(_S3Buckets):
     "Buckets of Amazon S3 or of a server that speaks its language."
     copy_limit = 5 * 2**30 # bytes that one request may copy
@@ -244,14 +242,10 @@ class S3ObjectStore(_S3Buckets):
     def _is_fast(self, key): return is_plain(key) and is_usable()
 
     def _put(self, bucket, key, data, options):
-        whole,parts,size = opened(data)
+        whole,parts = opened(data)
         if whole is not None: return self._put_whole(bucket, key, whole, options)
         source = Source(parts)
-        try: etag,version = self._put_parts(bucket, key, source, size, options)
-        except BaseException:
-            source.stop()
-            if source.error is not None: raise source.error from None
-            raise
+        etag,version = self._put_parts(bucket, key, source, options)
         return Stats(bucket, key, source.size, etag, version=version, metadata=options.metadata, content_type=options.content_type)
 
     def _put_whole(self, bucket, key, body, options):
@@ -264,10 +258,9 @@ class S3ObjectStore(_S3Buckets):
             if not etag: raise ObjStoreError('the answer to a put has no etag: check that the endpoint speaks S3')
         return Stats(bucket, key, len(body), etag, version=version, metadata=options.metadata, content_type=options.content_type)
 
-    def _put_parts(self, bucket, key, source, size, options)->tuple[str|None, str|None]:
+    def _put_parts(self, bucket, key, source, options)->tuple[str|None, str|None]:
         headers = put_headers(options)
-        if self._is_fast(key) and not options.conditional: return _tags(self._fast.put(bucket, key, source, attributes(headers), size, leave=source.stop))
-        answer = put_parts(self._s3, bucket, key, source, headers, conditions(options))
+        answer = interruptible(lambda: put_parts(self._s3, bucket, key, source, headers, conditions(options), self.patience), source.stop)
         return etag_in(answer),version_of(answer.headers.get('x-amz-version-id'))
 
     def _read(self, bucket, key, options):

@@ -6,7 +6,7 @@
 __all__ = ['T', 'S3Endpoint', 's3_error', 'Refusal', 'metadata_headers', 'headers_metadata', 'stats_of', 'version_of', 'Answer',
            'S3Requests', 'connection_pools', 'trusted_file']
 
-# %% ../../nbs/22b_s3_request.ipynb #5f7b2e9b
+# %% ../../nbs/22b_s3_request.ipynb #cc08290e
 import os, re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
@@ -21,7 +21,7 @@ from html import unescape
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
-from .s3_signing import Credentials, Request, key_path, presigned_url, signed_headers
+from .s3_signing import Credentials, Request, key_path, presigned_url, signed_headers, unsigned_payload
 from ..errors import *
 from ..stats import Stats
 
@@ -229,7 +229,7 @@ class Answer:
     body:bytes=field(default=b'', repr=False)
     parts:Iterator[bytes]=field(default=iter(()), repr=False) # of a streamed body: read them all or `close` it
 
-# %% ../../nbs/22b_s3_request.ipynb #83ddc895
+# %% ../../nbs/22b_s3_request.ipynb #46f2fa9a
 class S3Requests:
     "Sends requests to one S3 service, each signed for the region its bucket is in."
     def __init__(self,
@@ -254,7 +254,7 @@ class S3Requests:
     def request(self, method:str, bucket:str='', key:str='', *,
         query:dict[str,str]|None=None,   # such as `{'versionId':'…'}`; not yet encoded
         headers:dict[str,str]|None=None, # all of them are signed
-        body:bytes=b'',
+        body:bytes|bytearray=b'',
         stream:bool=False,               # leave the body to be read from `parts`
     )->Answer:
         "Send one request. Raises what `s3_error` says. Costs two requests where the bucket's region had to be learned."
@@ -283,9 +283,10 @@ class S3Requests:
     def _send(self, ask, bucket, key, region, body, stream)->Answer|Refusal:
         who = self.credentials()
         request = Request(ask.method, *self.endpoint.address(bucket, key, region), ask.query, _checked(ask.headers))
-        headers = signed_headers(request, who, region, self.clock(), sha256(body).hexdigest()) if who else {**request.headers, 'Host':request.host}
+        headers = signed_headers(request, who, region, self.clock(), _payload(request.scheme, body)) if who else {**request.headers, 'Host':request.host}
+        if len(body) > _piece: headers['Content-Length'] = str(len(body)) # for what comes in pieces urllib3 would not say it
         pools = self._pools()
-        response = _over_network(lambda: pools.urlopen(ask.method, request.url, body=body or None, headers=headers,
+        response = _over_network(lambda: pools.urlopen(ask.method, request.url, body=_pieces(body), headers=headers,
             preload_content=False, decode_content=False, redirect=False, retries=False), request.host)
         return _over_network(lambda: _answer(response, ask.method, request.host, stream), request.host)
 
@@ -302,11 +303,23 @@ class S3Requests:
         for own in (who.access_key_id, who.secret_access_key, who.session_token) if who else (): message = message.replace(own or '\0', '…')
         return message
 
-# %% ../../nbs/22b_s3_request.ipynb #54775578
+# %% ../../nbs/22b_s3_request.ipynb #28347873
 def _condition(request):
     "What a write was conditional on."
     names = {name.lower() for name in request.headers} if request.method not in ('GET', 'HEAD') else ()
     return next((name.replace('-', '_') for name in ('if-none-match', 'if-match') if name in names), None)
+
+_piece = 2**18 # bytes
+
+def _payload(scheme, body):
+    "What is signed of a body: its digest, unless it is large and TLS guards it on its way."
+    return unsigned_payload if scheme == 'https' and len(body) > _piece else sha256(body).hexdigest()
+
+def _pieces(body):
+    "A large body in pieces: `connect_timeout` bounds each of them, and would be short for a part as a whole."
+    if len(body) <= _piece: return body or None
+    view = memoryview(body)
+    return (view[start:start + _piece] for start in range(0, len(view), _piece))
 
 def _checked(headers):
     for name,value in headers.items():
