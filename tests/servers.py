@@ -154,6 +154,7 @@ def serve(folder, running):
     for server in servers: running.callback(server.kill)
     for server in servers: server.wait(answers_put)
     return {**admin, **reader, 'AWS_ENDPOINT_URL': servers[0].url, 'OBJSTORE_TEST_MOTO': servers[1].url,
+        'OBJSTORE_STATE_DIR': str(folder/'state'),
         'AWS_CONFIG_FILE': str(folder/'aws-config'), 'AWS_SHARED_CREDENTIALS_FILE': str(folder/'aws-credentials')}
 
 

@@ -121,6 +121,50 @@ def test_an_upload_killed_twenty_times_shows_no_partial_object_and_then_finishes
     assert check_objects(lab, corpus, right) == len(corpus)
 
 
+def open_uploads(bucket):
+    "Keys of the uploads in parts that were begun and not ended."
+    return sorted(upload['Key'] for upload in servers.client(server()).list_multipart_uploads(Bucket=bucket.name).get('Uploads', []))
+
+
+@posix
+def test_what_a_killed_upload_left_open_is_aborted_by_the_next_one_and_what_goes_on_is_not(lab, tmp_path):
+    write_all(tmp_path/'mine', {'large': content('large', 40 * MiB), 'large too': content('too', 40 * MiB)})
+    write_all(tmp_path/'more', {'more': content('more', 20 * MiB)})
+    write_all(tmp_path/'theirs', {'large': content('theirs', 41 * MiB)})
+    theirs = servers.client(server()).create_multipart_upload(Bucket=lab.name, Key='large')
+    with faulty(server()) as proxy:
+        near = work.lab(proxy.url, lab.name)
+        with child(work.send_all, proxy.url, lab.name, tmp_path/'mine') as process:
+            assert killed(process, proxy, lambda: all(proxy.received[f'{lab.name}/{key}'] > MiB for key in ('large', 'large too')))
+        assert open_uploads(lab) == ['large', 'large', 'large too']
+        proxy.forget()
+        proxy.limit = 5 * MiB
+        with child(work.send_all, proxy.url, lab.name, tmp_path/'theirs') as process: # goes on, and is now held up
+            assert proxy.wait_for(lambda: proxy.passed >= proxy.limit)
+            assert open_uploads(lab) == ['large', 'large'], 'theirs and the one that goes on'
+            reports = []
+            thread = Thread(target=lambda: reports.append(upload(tmp_path/'more', near)))
+            thread.start()
+            assert proxy.wait_for(lambda: any(path.endswith('/more?uploads=') for _,path,_ in proxy.times)), 'by then it has tidied up'
+            assert open_uploads(lab).count('large') == 2
+            proxy.release()
+            process.join(60)
+            thread.join(60)
+            assert process.exitcode == 0 and reports[0].ok
+        assert open_uploads(lab) == ['large'] and lab['large'] == content('theirs', 41 * MiB)
+        assert upload(tmp_path/'mine', near).ok and lab['large'] == content('large', 40 * MiB)
+    upload_id, = (upload['UploadId'] for upload in servers.client(server()).list_multipart_uploads(Bucket=lab.name)['Uploads'])
+    assert upload_id == theirs['UploadId']
+
+
+@posix
+def test_small_objects_ask_for_no_uploads(lab, tmp_path):
+    write_all(tmp_path, {f'{n}': b'small' for n in range(9)})
+    with faulty(server()) as proxy:
+        assert upload(tmp_path, work.lab(proxy.url, lab.name)).ok
+        assert not [path for _,path,_ in proxy.times if 'upload' in path]
+
+
 def check_objects(bucket, objects, right):
     "Every object that can be seen is whole; those in `right`, a set of keys and etags, need no second look. How many there are."
     seen = list(bucket.find_items())

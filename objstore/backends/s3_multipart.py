@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['part_size', 'at_once', 'cut', 'part_size_for', 'uploaded', 'element', 'etag_in', 'Sending', 'put_parts', 'copy_parts']
 
-# %% ../../nbs/22f_s3_multipart.ipynb #210543ab
+# %% ../../nbs/22f_s3_multipart.ipynb #924ec418
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -13,8 +13,9 @@ from html import unescape
 from threading import Semaphore, Thread
 from typing import Any
 from .s3_request import Answer, S3Requests
-from ..errors import ObjStoreError
+from ..errors import NotFoundError, ObjStoreError
 from ..retry import Patience, retry
+from ..unfinished import noted, undo_left
 
 # %% ../../nbs/22f_s3_multipart.ipynb #839cd957
 def cut(
@@ -47,7 +48,7 @@ def part_size_for(
     "Bytes of a part, so that 10,000 are enough."
     return max(part_size, -(-size // 10_000))
 
-# %% ../../nbs/22f_s3_multipart.ipynb #17b4e643
+# %% ../../nbs/22f_s3_multipart.ipynb #b4974bee
 def uploaded(
     s3:S3Requests, bucket:str, key:str,
     headers:dict[str, str],    # of the object: content type, metadata
@@ -55,18 +56,28 @@ def uploaded(
     send:Callable[[str], list[str]], # upload id -> the etags of its parts, once they are there
 )->Answer:                     # to the completion
     "Make one object of what `send` sends, or nothing at all."
+    place = f'uploads of {s3.endpoint.url or "amazon"} {bucket}'
+    undo_left(place, lambda what: _abort(s3, bucket, *what.split(' ', 1)))
     begun = s3.request('POST', bucket, key, query={'uploads':''}, headers=headers)
     upload = element('UploadId', begun)
-    try: return s3.request('POST', bucket, key, query={'uploadId':upload}, headers=conditions, body=_parts_xml(send(upload)))
-    except BaseException as e:
-        aborting = Thread(target=_abort, args=(s3, bucket, key, upload), daemon=True)
-        aborting.start()
-        aborting.join(30 if isinstance(e, Exception) else 0.8) # ^C is not kept waiting by a server that does not answer
-        raise
+    with noted(place, f'{upload} {key}') as note:
+        try: answer = s3.request('POST', bucket, key, query={'uploadId':upload}, headers=conditions, body=_parts_xml(send(upload)))
+        except BaseException as e:
+            aborting = Thread(target=_give_up, args=(s3, bucket, upload, key, note), daemon=True)
+            aborting.start()
+            aborting.join(30 if isinstance(e, Exception) else 0.8) # ^C is not kept waiting by a server that does not answer
+            raise
+        note.forget()
+    return answer
 
-# %% ../../nbs/22f_s3_multipart.ipynb #c12eb065
-def _abort(s3, bucket, key, upload):
-    with suppress(ObjStoreError): retry(lambda: s3.request('DELETE', bucket, key, query={'uploadId':upload}))
+# %% ../../nbs/22f_s3_multipart.ipynb #165f02c8
+def _give_up(s3, bucket, upload, key, note):
+    with suppress(ObjStoreError):
+        retry(lambda: _abort(s3, bucket, upload, key))
+        note.forget()
+
+def _abort(s3, bucket, upload, key):
+    with suppress(NotFoundError): s3.request('DELETE', bucket, key, query={'uploadId':upload})
 
 def element(
     name:str,
