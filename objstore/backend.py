@@ -28,13 +28,15 @@ capabilities = {
     'atomic_batch':  'make many puts and removes in one step',
 }
 
-# %% ../nbs/09_backend.ipynb #99404d9f
+# %% ../nbs/09_backend.ipynb #c981ad05
 class Backend(ABC):
     "What a provider must be taught; arguments arrive checked, errors may leave their place blank."
     scheme:str          # of its URLs: `s3`
     url:str             # how the store shows itself in errors: never holds a secret
     can:frozenset[str]  # of `capabilities`, decided when the store is opened
     bucket_names = re.compile('[A-Za-z0-9][A-Za-z0-9._-]*') # what a bucket may be called
+    bucket_rule = ''    # the same in words, where the pattern is hard to read
+    has_account = False # is what its URLs name first an account, given when it is opened: `az://ACCOUNT/bucket/key`
 
     @abstractmethod
     def _list_buckets(self)->list[str]: "Names of all buckets."
@@ -75,7 +77,7 @@ class Backend(ABC):
 
     def _checksum(self, stats:Stats)->tuple[str, str]|None:
         "Name and hex digest of a checksum that the store holds of the whole content, as far as `stats` tells."
-        return ('sha256', stats.sha256) if stats.sha256 else None
+        return ('sha256', stats.sha256) if stats.sha256 else ('md5', stats.md5) if stats.md5 else None
 
     def _find_versions(self, bucket:str, key:str)->Iterator[Stats]: "Newest first."; raise NotImplementedError
     def _presign(self, bucket:str, key:str, method:str, expires:int)->str: "A signed URL."; raise NotImplementedError

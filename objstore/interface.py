@@ -22,7 +22,7 @@ from .report import Report, Row
 from .retry import Patience, resumed, retry
 from .stats import Stats
 
-# %% ../nbs/10_interface.ipynb #637ff8d3
+# %% ../nbs/10_interface.ipynb #0b7245e0
 class _Checks(Backend):
     "What every verb does before and around a request."
     patience = Patience()
@@ -46,7 +46,7 @@ class _Checks(Backend):
     def _bucket(self, bucket):
         if not isinstance(bucket, str): raise TypeError(f'a bucket is named by a str, not {type(bucket).__name__}')
         if not self.bucket_names.fullmatch(bucket) or not {'.', '..'}.isdisjoint(bucket.split('/')):
-            raise InvalidKeyError(f'{bucket!r} is not a bucket name here: it must match {self.bucket_names.pattern}')
+            raise InvalidKeyError(f'{bucket!r} is not a bucket name here: {self.bucket_rule or f"it must match {self.bucket_names.pattern}"}')
         return bucket
 
     def _decided(self, write):

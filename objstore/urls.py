@@ -66,7 +66,7 @@ def _typed(name, value, kind):
     if value.lower() not in _truth: raise ConfigError(f'{name}={value} is neither true nor false')
     return _truth[value.lower()]
 
-# %% ../nbs/38_urls.ipynb #8f4cabc0
+# %% ../nbs/38_urls.ipynb #2b175e12
 def _said(url)->str:
     "`url` as text. An empty one is a variable that was not set, never the current folder; `s3:/lab` is a typo, not a path."
     text = os.fspath(url)
@@ -76,20 +76,26 @@ def _said(url)->str:
     return text
 
 def connect(
-    url:str|os.PathLike, # `/a/path`, `file:///a/path`, `memory://`, `s3://`, `s3://?endpoint=…&region=…`
+    url:str|os.PathLike, # `/a/path`, `file:///a/path`, `memory://`, `s3://`, `s3://?endpoint=…&region=…`, `az://ACCOUNT`
     **options,           # of that store, see its class; they win over the URL's
 )->ObjectStoreInterface:
     "The store that `url` names. Costs nothing: no request is made. Raises `ConfigError` for a bad URL or option."
     scheme,rest = split_url(_said(url))
     kind = backend(scheme)
     if scheme == 'file': return _opened(kind, {}, options, rest)
+    account,rest = _account(kind, rest)
     place,_,query = rest.partition('?')
-    if place.strip('/'): raise ConfigError(f'{scheme}://{place} goes on to a bucket: connect to {scheme}:// and use its bucket(), or give the URL to locate()')
-    return _opened(kind, query_options(kind, query), options)
+    if place.strip('/'): raise ConfigError(f"{scheme}://{'/'.join([*account, place])} goes on to a bucket: connect to {scheme}://{''.join(account)} and use its bucket(), or give the URL to locate()")
+    return _opened(kind, query_options(kind, query), options, *account)
+
+def _account(kind, rest)->tuple[list[str], str]:
+    "The account that stands first where a store's URLs name one, and what follows it."
+    end = min((at for at in (rest.find('/'), rest.find('?')) if at >= 0), default=len(rest)) if kind.has_account else 0
+    return [rest[:end]] if end else [], rest[end:].removeprefix('/') if kind.has_account else rest
 
 def _opened(kind, from_url, options, *place): return kind(*place, **{**from_url, **check_options(kind, options)})
 
-# %% ../nbs/38_urls.ipynb #ae38b38c
+# %% ../nbs/38_urls.ipynb #1005d47f
 def locate(
     url:str|os.PathLike, # `s3://bucket/key`, `/store/bucket/key`; what follows the bucket is the key as it stands
     **options,           # of that store
@@ -97,9 +103,11 @@ def locate(
     "Where `url` points. Costs nothing. Raises `ConfigError` for a path above which there is no local store."
     scheme,rest = split_url(_said(url))
     if scheme == 'file': return _locate_file(rest, options)
+    kind = backend(scheme)
+    account,rest = _account(kind, rest)
     bucket,_,key = rest.partition('/')
-    if bucket.startswith('?'): bucket,key,options = '', '', {**query_options(backend(scheme), rest[1:]), **options}
-    return connect(f'{scheme}://', **options), bucket, key
+    if bucket.startswith('?'): bucket,key,options = '', '', {**query_options(kind, rest[1:]), **options}
+    return _opened(kind, {}, options, *account), bucket, key
 
 # %% ../nbs/38_urls.ipynb #177475c2
 def _locate_file(path, options):

