@@ -49,7 +49,7 @@ def moto(tmp_path_factory):
         yield subject(S3ObjectStore(endpoint=proxy.url), lambda: proxy.sent, {
             'a_copy_can_be_create_only': 'ignores If-None-Match on copies',
             'former_versions_are_kept': 'lists delete markers after all versions',
-            'line_breaks_are_kept': 'answers 404 to a key with a line break',
+            'control_characters_are_kept': 'answers 404 to a key with a line break',
             'a_presigned_url_reaches_one_object': 'checks no signature'})
 
 
