@@ -15,11 +15,12 @@ from .errors import ConfigError, nearest
 from .interface import ObjectStoreInterface
 from .keys import split_url
 
-# %% ../nbs/38_urls.ipynb #cded7757
+# %% ../nbs/38_urls.ipynb #2372390a
 backends = {
     'file':   'objstore.backends.local:LocalObjectStore',
     'memory': 'objstore.backends.memory:MemoryObjectStore',
     's3':     'objstore.backends.s3:S3ObjectStore',
+    'az':     'objstore.backends.azure:AzureObjectStore',
 }
 
 # %% ../nbs/38_urls.ipynb #e125d3dc

@@ -1,11 +1,11 @@
-"""Every store, every promise: the suite of `objstore.conformance` on memory, disk and real S3 servers.
+"""Every store, every promise: the suite of `objstore.conformance` on memory, disk and real servers of S3 and Azure.
 
 What a server is known to do wrong is listed here, and strictly: a listed promise that is kept fails the run."""
 import os, sys, uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 import pytest
-from objstore import LocalObjectStore, MemoryObjectStore, S3ObjectStore
+from objstore import AzureObjectStore, LocalObjectStore, MemoryObjectStore, S3ObjectStore
 from objstore.conformance import promises, try_promise
 from objstore.interface import Bucket
 from tests.proxy import counting
@@ -53,9 +53,18 @@ def moto(tmp_path_factory):
             'a_presigned_url_reaches_one_object': 'checks no signature'})
 
 
+def azurite(tmp_path_factory):
+    parts = dict(part.split('=', 1) for part in os.environ['AZURE_STORAGE_CONNECTION_STRING'].split(';'))
+    server,_,account = parts['BlobEndpoint'].rpartition('/')
+    with counting(server) as proxy:
+        yield subject(AzureObjectStore(account, account_key=parts['AccountKey'], endpoint=f'{proxy.url}/{account}'), lambda: proxy.sent, {
+            'former_versions_are_kept': 'keeps snapshots, but no versions',
+            'a_version_can_be_restored_and_removed': 'keeps snapshots, but no versions'})
+
+
 # moto shows odd keys and versions; it locks nothing, so what it makes of a race proves nothing, either way.
 races = {'one_creator_wins', 'no_increment_is_lost'}
-cases = [(store, promise) for store in (memory, local, seaweedfs, moto) for promise in promises() if (store, promise in races) != (moto, True)]
+cases = [(store, promise) for store in (memory, local, seaweedfs, moto, azurite) for promise in promises() if (store, promise in races) != (moto, True)]
 
 
 @pytest.fixture(scope='module')

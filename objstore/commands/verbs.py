@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Result', 'each', 'mb', 'rb', 'ls', 'stat', 'versions', 'cat', 'presign', 'rm', 'stores']
 
-# %% ../../nbs/58_verbs.ipynb #1237dd25
+# %% ../../nbs/58_verbs.ipynb #ad681e2c
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
@@ -14,7 +14,7 @@ from ..backend import capabilities
 from .copying import stream
 from .places import bucket_at, find_place, is_glob, items_at, new_bucket_at, object_at
 from .show import Row, as_row
-from ..urls import backends, connect
+from ..urls import backend, backends, connect
 from ..errors import ConfigError, NotFoundError, ObjStoreError
 
 # %% ../../nbs/58_verbs.ipynb #2e67ee7b
@@ -161,10 +161,11 @@ def _failed(row):
     error.place(store='', bucket='', key=row.key, op='rm')
     return error
 
-# %% ../../nbs/58_verbs.ipynb #eb28ac8a
+# %% ../../nbs/58_verbs.ipynb #9e1dad66
 def stores()->Iterator[Result]:
     "A row for each kind of store, with what it can; an error for one whose package is missing."
     def look(scheme):
-        with tempfile.TemporaryDirectory() as folder: can = connect(folder if scheme == 'file' else f'{scheme}://').can
-        yield {'store':'/a/path' if scheme == 'file' else f'{scheme}://', **{name: name in can for name in capabilities}}
+        account = 'ACCOUNT' if backend(scheme).has_account else ''
+        with tempfile.TemporaryDirectory() as folder: can = connect(folder if scheme == 'file' else f'{scheme}://{account.lower()}').can
+        yield {'store':'/a/path' if scheme == 'file' else f'{scheme}://{account}', **{name: name in can for name in capabilities}}
     return each(backends, look)
