@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['connection_parts', 'default_credential', 'Tokens', 'Access', 'azure_access']
 
-# %% ../../nbs/24b_azure_credentials.ipynb #7ebef087
-import logging, os, re, time
+# %% ../../nbs/24b_azure_credentials.ipynb #a0241cbd
+import os, re, time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 from .azure_signing import AccountKey, Bearer, Identity, Sas
 from ..errors import ConfigError, MissingDependencyError, ObjStoreError, UnauthenticatedError, nearest, scrub, sealed
-from ..http import check_endpoint
+from ..http import check_endpoint, discreet_logs
 
 # %% ../../nbs/24b_azure_credentials.ipynb #61002f71
 _known = ('AccountName', 'AccountKey', 'SharedAccessSignature', 'BlobEndpoint', 'DefaultEndpointsProtocol', 'EndpointSuffix', 'UseDevelopmentStorage',
@@ -41,20 +41,16 @@ def _address(parts:Mapping[str, str], account:str)->str:
     if not re.fullmatch('[a-z0-9]{3,24}', account): raise ConfigError(f'{account!r} is not a storage account: 3 to 24 lower-case letters and digits')
     return f"{parts.get('DefaultEndpointsProtocol') or 'https'}://{account}.blob.{parts.get('EndpointSuffix') or 'core.windows.net'}"
 
-# %% ../../nbs/24b_azure_credentials.ipynb #1b16902a
+# %% ../../nbs/24b_azure_credentials.ipynb #3c47dc62
 _scope = 'https://storage.azure.com/.default'
 _talkative = ('azure.core.pipeline.policies.http_logging_policy', 'azure.identity._internal.decorators', 'azure.identity._credentials.chained',
     'msal.application', 'msal.managed_identity', 'msal.token_cache', 'msal.oauth2cli.oauth2', 'urllib3.connectionpool')
-
-def _scrub_record(record)->bool:
-    record.msg,record.args = scrub(record.getMessage()),()
-    return True
 
 def default_credential()->Any:
     "azure-identity's `DefaultAzureCredential`. Raises `MissingDependencyError`."
     try: from azure.identity import DefaultAzureCredential
     except ImportError: raise MissingDependencyError("no key and no SAS is given, and azure-identity is missing, which knows who is signed in: pip install 'objstore[azure]'") from None
-    for name in _talkative: logging.getLogger(name).addFilter(_scrub_record)
+    discreet_logs(*_talkative)
     return DefaultAzureCredential()
 
 class Tokens:
@@ -63,7 +59,8 @@ class Tokens:
         credential:Callable[[], Any]=default_credential, # makes what knows `get_token`, when it is first needed
         clock:Callable[[], float]=time.time,
     ):
-        self._make,self._clock,self._credential,self._lock = credential,clock,None,Lock()
+        self._make,self._clock,self._lock = credential,clock,Lock()
+        self._credential:Any = None
         self._token,self._until = Bearer(''),0.0
 
     def __call__(self)->Bearer:

@@ -60,34 +60,31 @@ def blobs_page(
     items.sort(key=attrgetter('key'))
     return Page(items, more)
 
-# %% ../../nbs/24d_azure_listing.ipynb #4da46617
+# %% ../../nbs/24d_azure_listing.ipynb #7606e74e
 _astral = re.compile('[\U00010000-\U0010ffff]')
 
 def in_key_order(
-    items:Iterable[Stats], # in the order of their UTF-16 units, or in key order, page by page
+    pages:Iterable[Page], # each in key order, one after the other in that of UTF-16 units or of keys
 )->Iterator[Stats]:
-    "The same in the order of their keys, lazily but for those with a character beyond U+FFFF."
+    "All items in key order, a page at a time; those with a character beyond U+FFFF may have to wait."
     held:list[Stats] = []
-    before = ''
-    for item in items:
-        key = item.key
-        if not held and key.isascii(): yield item; continue
-        if not key.startswith(before): yield from _released(held)
-        astral = _astral.search(key)
-        if astral and not held: before = key[:astral.start()]
-        if not astral: yield from _released(held, key)
-        if astral: held.append(item)
-        else: yield item
-        if not held: before = ''
-    yield from _released(held)
+    for page in pages:
+        found = [*held, *page.items]
+        last = max((item.key for item in found), key=_units) if any(map(_is_astral, found)) else ''
+        held = [item for item in found if last and _waits(item.key, last)]
+        ready = [item for item in found if not _waits(item.key, last)] if last else found
+        yield from sorted(ready, key=attrgetter('key'))
+    yield from sorted(held, key=attrgetter('key'))
 
-def _released(held, key=None):
-    "What is held back, or only what belongs before `key`; it is held no more."
-    ready = sorted((h for h in held if key is None or h.key < key), key=attrgetter('key'))
-    held[:] = [h for h in held if key is not None and h.key >= key]
-    return ready
+def _units(key): return key.encode('utf-16-be')
+def _is_astral(item): return not item.key.isascii() and _astral.search(item.key) is not None
 
-# %% ../../nbs/24d_azure_listing.ipynb #2a8a7472
+def _waits(key, last)->bool:
+    "Could a key that is still to come belong before this one?"
+    astral = _astral.search(key)
+    return astral is not None and last.startswith(key[:astral.start()])
+
+# %% ../../nbs/24d_azure_listing.ipynb #8ff7d1e1
 def list_blobs(azure:AzureRequests, bucket:str, *,
     prefix:str='',              # text that keys begin with
     delimiter:str|None=None,    # folds deeper keys into one item whose `is_prefix` is true
@@ -102,8 +99,8 @@ def list_blobs(azure:AzureRequests, bucket:str, *,
     start = re.split('[\ue000-\uffff]', start_after or '', maxsplit=1)[0]
     query = {'restype':'container', 'comp':'list', 'maxresults':str(min((limit or 4999) + 1, 5000)), 'prefix':prefix,
         **({'delimiter':delimiter} if delimiter else {}), **({'startFrom':start} if start else {})}
-    items = chain.from_iterable(page.items for page in _pages(azure, bucket, query, patience))
-    return islice((item for item in in_key_order(items) if start_after is None or item.key > start_after), limit)
+    items = in_key_order(_pages(azure, bucket, query, patience))
+    return islice((item for item in items if start_after is None or item.key > start_after), limit)
 
 def _pages(azure, bucket, query, patience):
     def fetch(more): return blobs_page(azure.request('GET', bucket, query={**query, **more, **({'maxresults':'5000'} if more else {})}).body, bucket)
