@@ -65,22 +65,20 @@ def http_date(text:str)->datetime|None:
     try: return parsedate_to_datetime(text).astimezone(timezone.utc)
     except (ValueError, TypeError): return None
 
-# %% ../nbs/09b_http.ipynb #2e66736e
+# %% ../nbs/09b_http.ipynb #f2813ed8
 @dataclass(frozen=True)
 class Answer:
-    "What a server answered to a request that it granted."
-    status:int              # 2xx; 304 or 416 where the request had a condition or a range
+    "What a server answered."
+    status:int
     headers:dict[str,str]   # names in lower case
     body:bytes=field(default=b'', repr=False)
     parts:Iterator[bytes]=field(default=iter(()), repr=False) # of a streamed body: read them all or `close` it
 
-# %% ../nbs/09b_http.ipynb #2a810b12
-@dataclass(frozen=True)
-class Refusal:
-    "An answer that is not what was asked for, as far as it explains itself."
-    status:int
-    headers:dict[str,str]
-    text:str # the beginning of the body
+# %% ../nbs/09b_http.ipynb #7dcef18c
+class Refusal(Answer):
+    "An answer that is not what was asked for; of its body, only the beginning."
+    @property
+    def text(self)->str: "What it says."; return self.body.decode(errors='replace')
 
     def part(self, name:str)->str:
         "What stands in the element `name`, or nothing."
@@ -165,7 +163,7 @@ def check_endpoint(
     if not good: raise ConfigError(f"{scrub(url)!r} is not an endpoint: give the server's URL, such as 'http://localhost:8333'")
     return url
 
-# %% ../nbs/09b_http.ipynb #18e6edd7
+# %% ../nbs/09b_http.ipynb #0f653ba8
 class Connections:
     "Sends requests over connections that are kept, and makes no second attempt."
     def __init__(self, scheme:str, host:str, *, # where most requests go: chooses the proxy
@@ -181,12 +179,13 @@ class Connections:
         headers:dict[str,str],
         body:bytes|Iterable[bytes]=b'', # pieces are sent one after the other; `headers` then tell their `Content-Length`
         stream:bool=False,  # leave the body of the answer to be read from `parts`
-    )->Answer|Refusal:      # a `Refusal` is whatever is neither 2xx nor 304 nor 416
-        "Send one request. Raises `NetworkError`, `StalledError`, `ConfigError`."
+        granted:tuple[int, ...]=(304, 416), # statuses that are no refusals, beside 2xx
+    )->Answer:              # a `Refusal` where it is one
+        "Send one request, and follow nothing. Raises `NetworkError`, `StalledError`, `ConfigError`."
         host,pools = urlsplit(url).netloc,self._pools()
         response = over_network(lambda: pools.urlopen(method, url, body=body or None, headers=headers,
             preload_content=False, decode_content=False, redirect=False, retries=False), host, self.trust)
-        return over_network(lambda: _answer(response, host, stream), host)
+        return over_network(lambda: _answer(response, host, stream, granted), host)
 
     def close(self)->None:
         "Let go of the connections; the next request opens new ones."
@@ -200,19 +199,19 @@ class Connections:
             self._pools_of = os.getpid(),pools
         return pools
 
-# %% ../nbs/09b_http.ipynb #e5498795
+# %% ../nbs/09b_http.ipynb #cc01aa25
 _worth_reading = 2**16 # bytes of a refusal
 
-def _answer(response, host, stream)->Answer|Refusal:
+def _answer(response, host, stream, granted)->Answer:
     headers = {name.lower(): value for name,value in response.headers.items()}
-    if response.status >= 300 and response.status not in (304, 416): return _refusal(response, headers)
+    if response.status >= 300 and response.status not in granted: return _refusal(response, headers)
     if stream: return Answer(response.status, headers, parts=_entered(_parts(response, host)))
     return Answer(response.status, headers, response.read())
 
 def _refusal(response, headers):
     beginning = response.read(_worth_reading)
     if len(beginning) == _worth_reading: response.close()
-    return Refusal(response.status, headers, beginning.decode(errors='replace'))
+    return Refusal(response.status, headers, beginning)
 
 def _parts(response, host):
     "The body as it comes; a connection that was not read to its end is of no further use."

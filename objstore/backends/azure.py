@@ -157,7 +157,7 @@ def _unkept(key)->ObjStoreError|None:
     try: check_name(key)
     except InvalidKeyError as e: return e
 
-# %% ../../nbs/24g_azure.ipynb #e5b17b2c
+# %% ../../nbs/24g_azure.ipynb #21cd8a10
 class _AzureReading(_AzureBuckets):
     def _is_fast(self, key): return is_plain(key) and is_usable()
 
@@ -174,8 +174,11 @@ class _AzureReading(_AzureBuckets):
 
     def _get_whole(self, bucket, stats):
         if not self._is_fast(check_name(stats.key)): return super()._get_whole(bucket, stats)
-        result = self._fast.get(bucket, stats.key, {'if_match':stats.etag})
-        return b''.join(self._fast.parts(result, stats.size or 0))
+        return self._fast.whole(bucket, stats.key, stats.etag)
+
+    def _get_part(self, bucket, stats, start, end):
+        if not self._is_fast(check_name(stats.key)): return super()._get_part(bucket, stats, start, end)
+        return self._fast.pieces(bucket, stats.key, {'range':(start, end), 'if_match':stats.etag})
 
     def _read_fast(self, bucket, key, options):
         wanted = {'if_match':options.if_match} if options.if_match else {}
@@ -207,12 +210,12 @@ def _of_version(stats, version)->Stats:
     if version and not str(version).startswith('snapshot=') and stats.version != version: raise NotFoundError('no such version of this object: is versioning on in this account?')
     return stats
 
-# %% ../../nbs/24g_azure.ipynb #717f224e
+# %% ../../nbs/24g_azure.ipynb #e1c8f683
 class AzureObjectStore(_AzureReading):
     "Containers of an Azure storage account, or of an emulator. Not for accounts with a hierarchical namespace."
 
     def _put(self, bucket, key, data, options):
-        whole,parts,_ = opened(data)
+        whole,parts = opened(data)
         headers = put_headers(options)
         if whole is not None: size,(etag,version) = len(whole),self._put_whole(bucket, check_name(key), whole, options, headers)
         else:

@@ -121,7 +121,7 @@ def check_name(key:str)->str:
     if re.search('[\x00-\x1f\x80-\x9f]', key): raise InvalidKeyError('Azure keeps no control characters in a key: leave them out', key=ascii(key))
     return key
 
-# %% ../../nbs/24c_azure_request.ipynb #3f0b2558
+# %% ../../nbs/24c_azure_request.ipynb #0ef4e351
 class AzureRequests:
     "Sends requests to the containers of one account, each with what proves who asks."
     def __init__(self, access:Access, *,
@@ -153,7 +153,7 @@ class AzureRequests:
         "Send one request. Raises what `azure_error` says."
         asked,sent = self.authorized(method, bucket, key, query or {}, {'x-ms-version':api_version, **(headers or {})}, len(body))
         answer = self._connections.send(method, self.url(bucket, key, asked), sent, body, stream)
-        if isinstance(answer, Answer): return answer
+        if not isinstance(answer, Refusal): return answer
         code = answer.headers.get('x-ms-error-code') or answer.part('Code')
         raise azure_error(answer.status, code, self.discreet(answer.part('Message')), _condition(method, headers or {}))
 

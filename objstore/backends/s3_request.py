@@ -162,7 +162,7 @@ def _digest(headers):
     except Base64Error: return None
     return digest.hex() if len(digest) == 32 and headers.get('x-amz-checksum-type') != 'COMPOSITE' else None
 
-# %% ../../nbs/22b_s3_request.ipynb #1cdce03e
+# %% ../../nbs/22b_s3_request.ipynb #c9990037
 class S3Requests:
     "Sends requests to one S3 service, each signed for the region its bucket is in."
     def __init__(self,
@@ -198,7 +198,7 @@ class S3Requests:
         if there not in ('', region):
             self._regions[bucket] = there
             answer = self._send(ask, bucket, key, there, body, stream)
-        if isinstance(answer, Answer): return answer
+        if not isinstance(answer, Refusal): return answer
         raise s3_error(answer.status, refusal_code(answer), self.discreet(answer.part('Message')), _condition(ask))
 
     def presign(self, method:str, bucket:str, key:str,
@@ -213,7 +213,7 @@ class S3Requests:
         "Let go of the connections; the next request opens new ones."
         self._connections.close()
 
-    def _send(self, ask, bucket, key, region, body, stream)->Answer|Refusal:
+    def _send(self, ask, bucket, key, region, body, stream)->Answer:
         who = self.credentials()
         request = Request(ask.method, *self.endpoint.address(bucket, key, region), ask.query, checked_headers(ask.headers))
         headers = signed_headers(request, who, region, self.clock(), _payload(request.scheme, body)) if who else {**request.headers, 'Host':request.host}
@@ -244,7 +244,7 @@ def _pieces(body):
     view = memoryview(body)
     return (view[start:start + _piece] for start in range(0, len(view), _piece))
 
-# %% ../../nbs/22b_s3_request.ipynb #d7caa47a
+# %% ../../nbs/22b_s3_request.ipynb #2ba1cec2
 def _granted(answer):
-    failed = isinstance(answer, Answer) and answer.status < 300 and re.match(rb'\s*(<\?.*?\?>)?\s*<Error[ >]', answer.body)
-    return Refusal(500, answer.headers, answer.body.decode(errors='replace')) if failed else answer
+    failed = not isinstance(answer, Refusal) and answer.status < 300 and re.match(rb'\s*(<\?.*?\?>)?\s*<Error[ >]', answer.body)
+    return Refusal(500, answer.headers, answer.body) if failed else answer
