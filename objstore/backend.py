@@ -28,7 +28,7 @@ capabilities = {
     'atomic_batch':  'make many puts and removes in one step',
 }
 
-# %% ../nbs/09_backend.ipynb #c981ad05
+# %% ../nbs/09_backend.ipynb #69b7ce74
 class Backend(ABC):
     "What a provider must be taught; arguments arrive checked, errors may leave their place blank."
     scheme:str          # of its URLs: `s3`
@@ -77,7 +77,7 @@ class Backend(ABC):
 
     def _checksum(self, stats:Stats)->tuple[str, str]|None:
         "Name and hex digest of a checksum that the store holds of the whole content, as far as `stats` tells."
-        return ('sha256', stats.sha256) if stats.sha256 else ('md5', stats.md5) if stats.md5 else None
+        return stats.checksum or (('sha256', stats.sha256) if stats.sha256 else None)
 
     def _find_versions(self, bucket:str, key:str)->Iterator[Stats]: "Newest first."; raise NotImplementedError
     def _presign(self, bucket:str, key:str, method:str, expires:int)->str: "A signed URL."; raise NotImplementedError

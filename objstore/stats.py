@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from html import escape
 from typing import Any
 
-# %% ../nbs/01_stats.ipynb #ed166e9b
+# %% ../nbs/01_stats.ipynb #5996ace8
 @dataclass(frozen=True, repr=False)
 class Stats:
     "One item of a bucket: an object, one of its versions, or a common prefix of a listing."
@@ -24,9 +24,9 @@ class Stats:
     metadata:dict[str,Any]|None=field(default=None, hash=False) # the user's names and values; a listing carries none
     content_type:str|None=None              # as stored, such as `image/jpeg`
     sha256:str|None=None                    # of the content, in hex, where the store holds it
-    md5:str|None=None                       # the same: Azure holds it where S3 holds an etag
     is_prefix:bool=False                    # a common prefix: `key` ends in the delimiter
     is_deleted:bool=False                   # a version that says: deleted here
+    checksum:tuple[str,str]|None=None       # of the content, as the store holds it: the name of the digest, and its hex
 
     def _known(self): return {n: v for n,v in self.__dict__.items() if v is not None and v is not False}
 
@@ -36,13 +36,14 @@ class Stats:
         rows = ''.join(f'<tr><th>{n}</th><td>{escape(str(v))}</td></tr>' for n,v in self._known().items())
         return f'<table>{rows}</table>'
 
-# %% ../nbs/01_stats.ipynb #9f8b9158
+# %% ../nbs/01_stats.ipynb #dda8af81
 _absent = {f.name: f.default for f in fields(Stats)}
 
-def listed(bucket:str, key:str, size:int|None, etag:str|None, last_modified:datetime|None, md5:str|None=None)->Stats:
+def listed(bucket:str, key:str, size:int|None, etag:str|None, last_modified:datetime|None,
+           version:str|None=None, checksum:tuple[str,str]|None=None)->Stats:
     "`Stats` of an object as a listing tells of it, built without its constructor."
     stats = object.__new__(Stats)
-    stats.__dict__.update(_absent, bucket=bucket, key=key, size=size, etag=etag, last_modified=last_modified, md5=md5)
+    stats.__dict__.update(_absent, bucket=bucket, key=key, size=size, etag=etag, last_modified=last_modified, version=version, checksum=checksum)
     return stats
 
 # %% ../nbs/01_stats.ipynb #14438a5a

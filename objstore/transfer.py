@@ -68,7 +68,7 @@ def download(
     bucket,prefix = opened(source, prefix)
     return fetch(fetches(bucket, folder, filter, prefix), max_workers=max_workers, progress=progress, dry_run=dry_run)
 
-# %% ../nbs/40h_transfer.ipynb #583663e8
+# %% ../nbs/40h_transfer.ipynb #68dbfa95
 def is_uploaded(path:str, there:Stats|None, checksum:tuple[str, str]|None)->bool:
     "Is the file at `path` what the store holds? Not if it cannot be read, which shows when it is uploaded."
     try: return there is not None and _same(path, os.stat(path), there, checksum)
@@ -76,7 +76,7 @@ def is_uploaded(path:str, there:Stats|None, checksum:tuple[str, str]|None)->bool
 
 def _same(path, status, there, checksum):
     if there.size != status.st_size: return False
-    if checksum and checksum[0] == 'md5': return file_digest('md5', path) == checksum[1]
+    if checksum: return file_digest(checksum[0], path) == checksum[1]
     return there.last_modified is not None and there.last_modified.timestamp() >= status.st_mtime
 
 def _size(path):

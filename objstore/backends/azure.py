@@ -210,7 +210,7 @@ def _of_version(stats, version)->Stats:
     if version and not str(version).startswith('snapshot=') and stats.version != version: raise NotFoundError('no such version of this object: is versioning on in this account?')
     return stats
 
-# %% ../../nbs/24g_azure.ipynb #e1c8f683
+# %% ../../nbs/24g_azure.ipynb #605d4250
 class AzureObjectStore(_AzureReading):
     "Containers of an Azure storage account, or of an emulator. Not for accounts with a hierarchical namespace."
 
@@ -251,7 +251,7 @@ class AzureObjectStore(_AzureReading):
         headers = {'x-ms-copy-source':self._azure.url(bucket, key, {**version_query(version), **leave}), 'x-ms-source-if-match':source.etag or '*'}
         answer = self._azure.request('PUT', to_bucket, to_key, headers={**headers, **({'If-None-Match':'*'} if create else {})})
         etag,new = _tags(self._awaited(answer, to_bucket, to_key))
-        return Stats(to_bucket, to_key, source.size, etag, version=new, metadata=source.metadata, content_type=source.content_type, md5=source.md5)
+        return Stats(to_bucket, to_key, source.size, etag, version=new, metadata=source.metadata, content_type=source.content_type, checksum=source.checksum)
 
     def _copied_onto_itself(self, source, create):
         if create: raise AlreadyExistsError('there is an object of this key')

@@ -6,14 +6,14 @@
 __all__ = ['blobs_page', 'in_key_order', 'list_blobs', 'list_containers', 'version_query', 'states_page', 'list_states',
            'key_states']
 
-# %% ../../nbs/24d_azure_listing.ipynb #9ec6f957
+# %% ../../nbs/24d_azure_listing.ipynb #d80a3119
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from operator import attrgetter
 from urllib.parse import unquote
-from .azure_request import AzureRequests, azure_error, hex_digest
+from .azure_request import AzureRequests, azure_error, md5_checksum
 from ..http import http_date
 from ..listing import Page, odd_page, pages, read_xml
 from ..retry import Patience
@@ -36,7 +36,7 @@ def _key(take)->str:
 
 def _etag(text): return f'"{text}"' if text and text[0] != '"' else text
 
-# %% ../../nbs/24d_azure_listing.ipynb #ce6ecb91
+# %% ../../nbs/24d_azure_listing.ipynb #d41d1b3f
 def _checked(texts, items):
     "Is this a whole page, and what leads to the next?"
     found = next(reversed(texts))
@@ -53,7 +53,7 @@ def blobs_page(
     "A page of objects and common prefixes in key order. Raises `ObjStoreError`, `NetworkError` for half a page."
     texts:dict[str, str] = {}
     items,times,take = [],_Times(),texts.pop
-    def blob(): items.append(listed(bucket, _key(take), int(take('Content-Length')), _etag(take('Etag', None)), times[take('Last-Modified')], hex_digest(take('Content-MD5', ''))))
+    def blob(): items.append(listed(bucket, _key(take), int(take('Content-Length')), _etag(take('Etag', None)), times[take('Last-Modified')], checksum=md5_checksum(take('Content-MD5', ''))))
     def prefix(): items.append(Stats(bucket, _key(take), is_prefix=True))
     read_xml(_encoded.sub(rb'<Encoded>\1</Encoded>', body), texts, {'Blob':blob, 'BlobPrefix':prefix})
     more = _checked(texts, items)
@@ -116,7 +116,7 @@ def list_containers(azure:AzureRequests, *, patience:Patience=Patience())->Itera
         return Page(items, _checked(texts, items))
     return (item.key for page in pages(fetch, patience) for item in page.items)
 
-# %% ../../nbs/24d_azure_listing.ipynb #0f3b715e
+# %% ../../nbs/24d_azure_listing.ipynb #1e419364
 def version_query(
     version:str|int|None, # as `find_versions` tells it
 )->dict[str,str]:
@@ -134,7 +134,7 @@ def states_page(
     def state():
         snapshot,version = take('Snapshot', None),take('VersionId', None)
         items.append(Stats(bucket, _key(take), int(take('Content-Length')), _etag(take('Etag', None)), times[take('Last-Modified')],
-            f'snapshot={snapshot}' if snapshot else version, md5=hex_digest(take('Content-MD5', ''))))
+            f'snapshot={snapshot}' if snapshot else version, checksum=md5_checksum(take('Content-MD5', ''))))
     read_xml(_encoded.sub(rb'<Encoded>\1</Encoded>', body), texts, {'Blob':state})
     return Page(items, _checked(texts, items))
 
