@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 # Where each public name lives; it is imported when it is first asked for, so that `import objstore` costs next to nothing.
 _homes = {
     'connect':'urls', 'locate':'urls', 'ObjectStoreInterface':'interface', 'Bucket':'interface', 'Stats':'stats', 'Report':'report',
-    'MemoryObjectStore':'backends.memory', 'LocalObjectStore':'backends.local', 'S3ObjectStore':'backends.s3', 'AzureObjectStore':'backends.azure',
+    'MemoryObjectStore':'backends.memory', 'LocalObjectStore':'backends.local', 'S3ObjectStore':'backends.s3',
+    'GCSObjectStore':'backends.gcs', 'AzureObjectStore':'backends.azure',
 }
-__all__ = ['connect', 'locate', 'ObjectStoreInterface', 'Bucket', 'Stats', 'Report', 'MemoryObjectStore', 'LocalObjectStore', 'S3ObjectStore', 'AzureObjectStore']
+__all__ = ['connect', 'locate', 'ObjectStoreInterface', 'Bucket', 'Stats', 'Report', 'MemoryObjectStore', 'LocalObjectStore', 'S3ObjectStore',
+    'GCSObjectStore', 'AzureObjectStore']
 
 if TYPE_CHECKING:
     from .backends.azure import AzureObjectStore as AzureObjectStore
+    from .backends.gcs import GCSObjectStore as GCSObjectStore
     from .backends.local import LocalObjectStore as LocalObjectStore
     from .backends.memory import MemoryObjectStore as MemoryObjectStore
     from .backends.s3 import S3ObjectStore as S3ObjectStore

@@ -15,11 +15,12 @@ from .errors import ConfigError, nearest
 from .interface import ObjectStoreInterface
 from .keys import split_url
 
-# %% ../nbs/38_urls.ipynb #2372390a
+# %% ../nbs/38_urls.ipynb #26379359
 backends = {
     'file':   'objstore.backends.local:LocalObjectStore',
     'memory': 'objstore.backends.memory:MemoryObjectStore',
     's3':     'objstore.backends.s3:S3ObjectStore',
+    'gs':     'objstore.backends.gcs:GCSObjectStore',
     'az':     'objstore.backends.azure:AzureObjectStore',
 }
 
@@ -67,7 +68,7 @@ def _typed(name, value, kind):
     if value.lower() not in _truth: raise ConfigError(f'{name}={value} is neither true nor false')
     return _truth[value.lower()]
 
-# %% ../nbs/38_urls.ipynb #2b175e12
+# %% ../nbs/38_urls.ipynb #fcae2e19
 def _said(url)->str:
     "`url` as text. An empty one is a variable that was not set, never the current folder; `s3:/lab` is a typo, not a path."
     text = os.fspath(url)
@@ -77,7 +78,7 @@ def _said(url)->str:
     return text
 
 def connect(
-    url:str|os.PathLike, # `/a/path`, `file:///a/path`, `memory://`, `s3://`, `s3://?endpoint=…&region=…`, `az://ACCOUNT`
+    url:str|os.PathLike, # `/a/path`, `file:///a/path`, `memory://`, `s3://`, `s3://?endpoint=…&region=…`, `gs://?project=…`, `az://ACCOUNT`
     **options,           # of that store, see its class; they win over the URL's
 )->ObjectStoreInterface:
     "The store that `url` names. Costs nothing: no request is made. Raises `ConfigError` for a bad URL or option."

@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append(asked)
         self.give(self.server.reply_to(asked))
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = answer
 
     def give(self, reply):
         self.close_connection = bool(reply.fault)

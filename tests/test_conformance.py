@@ -1,14 +1,16 @@
-"""Every store, every promise: the suite of `objstore.conformance` on memory, disk and real servers of S3 and Azure.
+"""Every store, every promise: the suite of `objstore.conformance` on memory, disk and real servers of S3, Cloud Storage and Azure.
 
 What a server is known to do wrong is listed here, and strictly: a listed promise that is kept fails the run."""
 import os, sys, uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 import pytest
-from objstore import AzureObjectStore, LocalObjectStore, MemoryObjectStore, S3ObjectStore
+from objstore import AzureObjectStore, GCSObjectStore, LocalObjectStore, MemoryObjectStore, S3ObjectStore
 from objstore.conformance import promises, try_promise
 from objstore.interface import Bucket
+from tests.gcs import service_account
 from tests.proxy import counting
+from tests.replies import Reply, replying
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,18 @@ def azurite(tmp_path_factory):
             'a_version_can_be_restored_and_removed': 'keeps snapshots, but no versions'})
 
 
+def gcs(tmp_path_factory):
+    token = Reply(body=b'{"access_token": "test", "expires_in": 3600, "token_type": "Bearer"}')
+    with counting(os.environ['STORAGE_EMULATOR_HOST']) as proxy, replying(token) as tokens:
+        ann = service_account(tmp_path_factory.mktemp('gcs')/'key.json', tokens.url)
+        yield subject(GCSObjectStore(endpoint=proxy.url, application_credentials_file=ann), lambda: proxy.sent, {
+            'a_copy_can_be_create_only': 'ignores ifGenerationMatch on copies',
+            'a_presigned_url_reaches_one_object': 'checks no signature'})
+
+
 # moto shows odd keys and versions; it locks nothing, so what it makes of a race proves nothing, either way.
 races = {'one_creator_wins', 'no_increment_is_lost'}
-cases = [(store, promise) for store in (memory, local, seaweedfs, moto, azurite) for promise in promises() if (store, promise in races) != (moto, True)]
+cases = [(store, promise) for store in (memory, local, seaweedfs, moto, gcs, azurite) for promise in promises() if (store, promise in races) != (moto, True)]
 
 
 @pytest.fixture(scope='module')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['trust', 'TokenSource', 'signed_url']
 
-# %% ../../nbs/23b_gcs_credentials.ipynb #5815a093
+# %% ../../nbs/23b_gcs_credentials.ipynb #dd329218
 import json, os, re, warnings
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -15,14 +15,14 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote
 from ..errors import *
-from ..http import Connections, connection_pools, trusted_file
+from ..http import Connections, trusted_file
 
-# %% ../../nbs/23b_gcs_credentials.ipynb #64485d82
+# %% ../../nbs/23b_gcs_credentials.ipynb #4263b9e7
 trust = 'REQUESTS_CA_BUNDLE' # what Google's own clients take the authorities from
 
 class _TokenTransport:
     "How google-auth sends its requests."
-    def __init__(self): self._connections = Connections(lambda: connection_pools('https', 'oauth2.googleapis.com', trusted_file(None, trust)), trust)
+    def __init__(self): self._connections = Connections('https', 'oauth2.googleapis.com', ca_file=lambda: trusted_file(None, trust), trust=trust)
 
     def __call__(self, url, method='GET', body=None, headers=None, timeout=None):
         from google.auth.exceptions import TransportError
