@@ -68,9 +68,9 @@ class StalledError(NetworkError): "No byte came for too long."
 class OfflineError(ObjStoreError, ConnectionError): "Offline, and what was asked for is not in the cache."
 class MissingDependencyError(ObjStoreError, ImportError): "A package is missing; the message names the extra that brings it."
 
-# %% ../nbs/00_errors.ipynb #35f80442
+# %% ../nbs/00_errors.ipynb #9fc92c36
 _secret_patterns = [re.compile(p, re.I | re.S) for p in (
-    r'(?P<keep>[?&;](?:x-(?:amz|goog|ms)-)?(?:signature|credential|security-token|sig|awsaccesskeyid|googleaccessid|token)=)[^&\s"\'<>]+',
+    r'(?P<keep>[?&;](?:x-(?:amz|goog|ms)-)?(?:signature|credential|security-token|sig|awsaccesskeyid|googleaccessid|token|upload_id)=)[^&\s"\'<>]+',
     r'(?P<keep>(?:authorization|x-(?:amz|goog)-security-token|x-amz-credential)[\'"]?\s*[:=]\s*b?[\'"]?)[^\r\n\'"]+',
     r'(?P<keep>(?:accountkey|sharedaccesssignature|sharedaccesskey|secret_?access_?key|client_?secret|(?:session|access|refresh|web_?identity|sso_bearer)_?token)[\'"]?\s*[:=]\s*(?:b?[\'"])?)[^;&\s\'",]+',
     r'(?P<keep><(?P<tag>awsaccesskeyid|stringtosign(?:bytes)?|signatureprovided|canonicalrequest(?:bytes)?|secretaccesskey|sessiontoken)>).*?(?=</(?P=tag)>)',

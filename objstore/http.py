@@ -163,7 +163,7 @@ def check_endpoint(
     if not good: raise ConfigError(f"{scrub(url)!r} is not an endpoint: give the server's URL, such as 'http://localhost:8333'")
     return url
 
-# %% ../nbs/09b_http.ipynb #0f653ba8
+# %% ../nbs/09b_http.ipynb #1305f05c
 class Connections:
     "Sends requests over connections that are kept, and makes no second attempt."
     def __init__(self, scheme:str, host:str, *, # where most requests go: chooses the proxy
@@ -181,9 +181,9 @@ class Connections:
         stream:bool=False,  # leave the body of the answer to be read from `parts`
         granted:tuple[int, ...]=(304, 416), # statuses that are no refusals, beside 2xx
     )->Answer:              # a `Refusal` where it is one
-        "Send one request, and follow nothing. Raises `NetworkError`, `StalledError`, `ConfigError`."
+        "Send one request, and follow nothing. Raises `NetworkError`, `ConfigError`, `InvalidMetadataError` for a header that cannot be sent."
         host,pools = urlsplit(url).netloc,self._pools()
-        response = over_network(lambda: pools.urlopen(method, url, body=body or None, headers=headers,
+        response = over_network(lambda: pools.urlopen(method, url, body=body or None, headers=checked_headers(headers),
             preload_content=False, decode_content=False, redirect=False, retries=False), host, self.trust)
         return over_network(lambda: _answer(response, host, stream, granted), host)
 

@@ -70,6 +70,7 @@ def gcs(tmp_path_factory):
         ann = service_account(tmp_path_factory.mktemp('gcs')/'key.json', tokens.url)
         yield subject(GCSObjectStore(endpoint=proxy.url, application_credentials_file=ann), lambda: proxy.sent, {
             'a_copy_can_be_create_only': 'ignores ifGenerationMatch on copies',
+            'a_version_can_be_restored_and_removed': 'makes the live generation a former one when another is removed',
             'a_presigned_url_reaches_one_object': 'checks no signature'})
 
 

@@ -1,9 +1,10 @@
-"A canary in place of every secret of S3: it must not turn up in anything that a person or a file may see."
-import os, pickle, traceback
+"A canary in place of every secret of S3 and of Cloud Storage: it must not turn up in anything that a person or a file may see."
+import json, os, pickle, traceback
 import pytest
-from objstore import S3ObjectStore
+from objstore import GCSObjectStore, S3ObjectStore
 from objstore.checks.streams import leaks
 from objstore.errors import ObjStoreError
+from tests.gcs import private_key, service_account
 from tests.replies import Reply, replying
 
 key,secret,token = 'AKIACANARYCANARY', 'c4n4ry-secret/key+x=', 'c4n4ry-token//x=='
@@ -76,3 +77,73 @@ def test_an_unpickled_store_takes_its_keys_from_the_environment(canary_home, mon
     monkeypatch.delenv('AWS_ACCESS_KEY_ID')
     monkeypatch.setenv('AWS_SHARED_CREDENTIALS_FILE', os.devnull)
     with pytest.raises(ObjStoreError, match='no credentials'): pickle.loads(away).get('lab', 'k')
+
+
+google_acts = {name: act for name,act in acts.items() if name not in ('client', 'keys', 'fast')} | {
+    'client': lambda store: repr(store._gcs), 'credentials': lambda store: repr(store._who), 'presigned, elsewhere': lambda store: store.presign('lab', 'k') and store.get('lab', 'k')}
+signature = 'X-Goog-Signature='
+
+
+def google_stores(folder, url, tokens):
+    "The ways in which a secret of Google's gets into a store."
+    service_account(folder/'service.json', tokens)
+    (folder/'user.json').write_text(json.dumps({'type': 'authorized_user', 'client_id': 'c', 'client_secret': secret, 'refresh_token': token}))
+    yield lambda: GCSObjectStore(endpoint=url, project='p', application_credentials_file=folder/'service.json')
+    yield lambda: GCSObjectStore(endpoint=url, project='p', application_credentials_file=folder/'user.json')
+    yield lambda: GCSObjectStore(endpoint=url, project='p') # from the environment
+
+
+@pytest.fixture
+def google_home(tmp_path, monkeypatch):
+    "A folder for key files, and an environment that names one."
+    monkeypatch.delenv('STORAGE_EMULATOR_HOST')
+    monkeypatch.setenv('GOOGLE_APPLICATION_CREDENTIALS', str(tmp_path/'service.json'))
+    monkeypatch.setenv('CLOUDSDK_CONFIG', str(tmp_path))
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
+    return tmp_path
+
+
+def key_lines():
+    "What a private key consists of; a piece of any line of it would be a leak."
+    return [line for line in private_key().splitlines() if not line.startswith('-')]
+
+
+def repeated(asked):
+    "What a server says that quotes all it was sent."
+    said = f"{asked.headers.get('authorization', '')} {asked.body.decode(errors='replace')[:2000]} {token}"
+    return Reply(403, json.dumps({'error': {'message': said, 'errors': [{'reason': 'forbidden'}]}}).encode())
+
+
+granted = Reply(body=json.dumps({'access_token': token, 'expires_in': 3600, 'token_type': 'Bearer'}).encode())
+refused = Reply(400, json.dumps({'error': 'invalid_grant', 'error_description': f'no {token} {secret}'}).encode())
+
+
+faults = {'refused': (granted, repeated), 'hung up': (granted, Reply(fault='hang up')), 'failed': (granted, Reply(500, echo.body)),
+    'unknown': (granted, Reply(401, echo.body)), 'no token': (Reply(fault='hang up'), repeated)}
+
+
+@pytest.mark.parametrize('tokens,reply', faults.values(), ids=faults)
+@pytest.mark.parametrize('way', range(3), ids=['service account', 'user', 'environment'])
+def test_no_secret_of_google_shows_in_errors_logs_reprs_or_pickles(google_home, monkeypatch, reply, tokens, way):
+    with replying(tokens) as token_server, replying(reply) as server:
+        monkeypatch.setattr('google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT', token_server.url)
+        monkeypatch.setattr('google.auth._exponential_backoff.time.sleep', lambda seconds: None)
+        for name,act in google_acts.items():
+            assert leaks(lambda: act(list(google_stores(google_home, server.url, token_server.url))[way]()), [*canaries, *key_lines()]) == [], name
+        assert token_server.asked and (server.asked or tokens is not granted)
+
+
+def test_a_token_server_that_quotes_secrets_is_not_quoted(google_home, monkeypatch):
+    with replying(refused) as token_server:
+        monkeypatch.setattr('google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT', token_server.url)
+        _,user,_ = google_stores(google_home, 'http://127.0.0.1:1', token_server.url)
+        assert leaks(lambda: user().get('lab', 'k'), canaries) == []
+
+
+def test_a_signed_url_of_google_and_the_url_of_an_upload_show_in_no_error_and_no_log(google_home):
+    with replying(granted) as token_server, replying(lambda asked: Reply(headers={'Location': f'{server.url}/s?upload_id={secret}'}), Reply(fault='hang up')) as server:
+        store = GCSObjectStore(endpoint=server.url, application_credentials_file=service_account(google_home/'service.json', token_server.url))
+        url = store.presign('lab', 'k')
+        assert signature in url
+        assert leaks(lambda: store.put('lab', 'k', bytes(2**25)), [*canaries, url.split(signature)[1]]) == []
+        assert any('upload_id' in asked.target for asked in server.asked)

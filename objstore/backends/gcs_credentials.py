@@ -36,29 +36,30 @@ class _Told:
     "An answer as google-auth reads it."
     def __init__(self, answer): self.status,self.headers,self.data = answer.status,answer.headers,answer.body
 
-# %% ../../nbs/23b_gcs_credentials.ipynb #5e6f8dad
+# %% ../../nbs/23b_gcs_credentials.ipynb #71a66566
 _login = 'name a key file in application_credentials_file or GOOGLE_APPLICATION_CREDENTIALS, run `gcloud auth application-default login`, or open the store with anonymous=True'
 
-def _asked(ask:Callable[[], Any], source:str)->Any:
-    "What google-auth answers, its errors as ours."
+def _asked(ask:Callable[[], Any], source:str, own:tuple[str, ...]=())->Any:
+    "What google-auth answers, its errors as ours; what is `own` is not quoted."
     from google.auth.exceptions import GoogleAuthError
     try: return ask()
-    except (GoogleAuthError, ValueError) as e: error = _refused(e, source)
+    except (GoogleAuthError, ValueError) as e: error = _refused(e, source, own)
     raise error
 
-def _refused(error, source)->ObjStoreError:
+def _refused(error, source, own=())->ObjStoreError:
     from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
-    if isinstance(error, TransportError): return NetworkError(f'no token from Google: {_explained(error)}')
-    if isinstance(error, RefreshError) and not getattr(error, 'retryable', False): return UnauthenticatedError(f'Google gave no token: {_explained(error)}; check {source} or sign in again')
+    if isinstance(error, TransportError): return NetworkError(f'no token from Google: {_explained(error, own)}')
+    if isinstance(error, RefreshError) and not getattr(error, 'retryable', False): return UnauthenticatedError(f'Google gave no token: {_explained(error, own)}; check {source} or sign in again')
     if isinstance(error, RefreshError): return NetworkError('the token server failed: try again')
     if isinstance(error, DefaultCredentialsError) and not source.endswith('.json'): return UnauthenticatedError(f'no credentials: {_login}')
     return ConfigError(f'{source} holds no credentials that Google understands: get a new key file')
 
-def _explained(error):
+def _explained(error, own):
     said = str(error.args[0] if error.args else '').partition('{')[0]
+    for secret in own: said = said.replace(secret, '…')
     return re.sub(r'[\w.~+/-]{40,}=*', '…', scrub(said))[:200].strip(" ('\",") or 'it gave no reason'
 
-# %% ../../nbs/23b_gcs_credentials.ipynb #a530ef89
+# %% ../../nbs/23b_gcs_credentials.ipynb #38d39ff1
 _scopes = ['https://www.googleapis.com/auth/cloud-platform']
 
 class TokenSource:
@@ -77,7 +78,7 @@ class TokenSource:
     def __call__(self)->str|None:
         if self.anonymous: return None
         with self._lock:
-            if not self._credentials.valid: _asked(lambda: self._credentials.refresh(self._transport), self._source)
+            if not self._credentials.valid: _asked(lambda: self._credentials.refresh(self._transport), self._source, self._own)
             return self._credentials.token
 
     def __repr__(self): return f"<TokenSource {'anonymous' if self.anonymous else self._source}>"
@@ -100,6 +101,9 @@ class TokenSource:
     def sign(self, text:str)->str:
         "The signature of `text` in hex, made by the service account's key; nobody is asked."
         with self._lock: return self._credentials.sign_bytes(text.encode()).hex()
+
+    @property
+    def _own(self): return tuple(s for name in ('token', 'refresh_token', 'client_secret') if (s := getattr(self._credentials, name, None)))
 
     @property
     def _source(self): return self.file or 'the login of this machine'

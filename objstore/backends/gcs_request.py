@@ -45,7 +45,7 @@ def server_url(
     if not good: raise ConfigError(f"{scrub(endpoint)!r} is not an endpoint: give the server's URL, such as 'http://localhost:4443'")
     return url
 
-# %% ../../nbs/23c_gcs_request.ipynb #90c62f1d
+# %% ../../nbs/23c_gcs_request.ipynb #85529706
 class GCSRequests:
     "Sends requests to Cloud Storage, each with the token of who asks."
     def __init__(self,
@@ -65,7 +65,7 @@ class GCSRequests:
         *,
         query:dict[str,str]|None=None, # not yet encoded
         headers:dict[str,str]|None=None,
-        body:bytes=b'',
+        body:bytes|list[bytes]=b'',
         stream:bool=False,             # leave the body to be read from `parts`
         asked:str='',                  # what was asked for besides, as `gcs_error` takes it
     )->Answer:

@@ -32,7 +32,7 @@ def condition(options:PutOptions)->tuple[dict[str, str], str]: # a query, and wh
     if options.if_match: return {'ifGenerationMatch':generation_of(options.if_match)}, 'if_match'
     return {}, ''
 
-# %% ../../nbs/23d_gcs_upload.ipynb #ed4a7ef5
+# %% ../../nbs/23d_gcs_upload.ipynb #2a44ee4b
 def put_whole(gcs:GCSRequests, bucket:str, key:str, content:bytes, options:PutOptions)->Stats:
     "Store `content` in one request. Raises `IntegrityError` where other bytes were stored. Costs a request (objects.insert)."
     crc,(query,asked) = Crc32c(), condition(options)
@@ -40,10 +40,11 @@ def put_whole(gcs:GCSRequests, bucket:str, key:str, content:bytes, options:PutOp
     said = as_json({**resource(key, options), 'crc32c':as_crc32c(crc.digest())})
     edge = urandom(16).hex().encode()
     kind = (options.content_type or 'application/octet-stream').encode()
-    body = b''.join([b'--', edge, b'\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n', said, b'\r\n--', edge,
-        b'\r\nContent-Type: ', kind, b'\r\n\r\n', content, b'\r\n--', edge, b'--\r\n'])
-    answer = gcs.request('POST', upload_path(bucket), query={'uploadType':'multipart', **query}, body=body, asked=asked,
-        headers={'Content-Type':f'multipart/related; boundary={edge.decode()}'})
+    head = b'--%b\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n%b\r\n--%b\r\nContent-Type: %b\r\n\r\n' % (edge, said, edge, kind)
+    pieces = [head, content, b'\r\n--%b--\r\n' % edge]
+    headers = {'Content-Type':f'multipart/related; boundary={edge.decode()}', 'Content-Length':str(sum(map(len, pieces)))}
+    body = b''.join(pieces) if len(content) < 2**16 else pieces # what is large is not copied
+    answer = gcs.request('POST', upload_path(bucket), query={'uploadType':'multipart', **query}, body=body, asked=asked, headers=headers)
     return stored(gcs, bucket, key, answer, len(content), crc)
 
 # %% ../../nbs/23d_gcs_upload.ipynb #bb64a8a4
