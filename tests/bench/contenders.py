@@ -106,4 +106,44 @@ def boto3_up_big(bucket, folder, threads):
     boto3_client().upload_file(path, bucket, path.name, Config=TransferConfig(max_concurrency=threads))
 
 
+def objstore_gcs_down(bucket, folder, threads):
+    "Ours, from Cloud Storage."
+    from objstore import connect
+    from objstore.transfer import download
+    download(connect('gs://').bucket(bucket), folder, max_workers=threads).raise_failed()
+
+
+def google_client():
+    "Google's client; the emulator's address is in the environment."
+    from google.cloud import storage
+    return storage.Client(project='test')
+
+
+def google_gcs_down(bucket, folder, threads, kind='process'):
+    "Google's own transfer of many, as its documentation shows it: with processes."
+    from google.cloud.storage import transfer_manager
+    client = google_client()
+    names = [blob.name for blob in client.list_blobs(bucket)]
+    done = transfer_manager.download_many_to_path(client.bucket(bucket), names, destination_directory=str(folder), worker_type=kind, max_workers=threads)
+    for error in done:
+        if isinstance(error, Exception): raise error
+
+
+def google_gcs_down_big(bucket, folder, threads, kind='process'):
+    "Google's own transfer of one in chunks, likewise."
+    from google.cloud.storage import transfer_manager
+    blob, = google_client().list_blobs(bucket)
+    transfer_manager.download_chunks_concurrently(blob, str(folder/blob.name), worker_type=kind, max_workers=threads)
+
+
+def google_threads_gcs_down(bucket, folder, threads):
+    "The same with threads."
+    google_gcs_down(bucket, folder, threads, 'thread')
+
+
+def google_threads_gcs_down_big(bucket, folder, threads):
+    "The same with threads."
+    google_gcs_down_big(bucket, folder, threads, 'thread')
+
+
 if __name__ == '__main__': globals()[sys.argv[1]](sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

@@ -6,7 +6,7 @@ from json import loads
 from pathlib import Path
 from uuid import uuid4
 from tests import servers
-from tests.bench import data, measure, static
+from tests.bench import contenders, data, measure, static
 from tests.bench.commands import Job, command
 
 limit = 300 # seconds for a run
@@ -28,7 +28,7 @@ def place(factor):
         os.environ.update(PYTHONDONTWRITEBYTECODE='', PYTHONPYCACHEPREFIX=f'{folder}/bytecode')
         files = Path(folder, 'files')
         data.make(files, factor)
-        with serving(files) as url: yield Place(Path(folder), {'seaweedfs': os.environ['AWS_ENDPOINT_URL'], 'static': url})
+        with serving(files) as url: yield Place(Path(folder), {'seaweedfs': os.environ['AWS_ENDPOINT_URL'], 'static': url, 'gcs': os.environ['STORAGE_EMULATOR_HOST']})
 
 
 @contextmanager
@@ -53,9 +53,22 @@ def new_bucket(s3):
 
 
 @contextmanager
+def gcs_bucket(source):
+    "The name of a bucket of Cloud Storage that holds the files of `source`, put there by Google's own library."
+    bucket = contenders.google_client().create_bucket(f'bench-{uuid4().hex}')
+    for path in source.iterdir(): bucket.blob(path.name).upload_from_filename(path)
+    yield bucket.name
+    for blob in bucket.list_blobs(): blob.delete()
+    bucket.delete()
+
+
+@contextmanager
 def filled_bucket(place, work):
     "The name of a bucket that holds the work's files."
     if work.server == 'static': yield work.files; return
+    if work.server == 'gcs':
+        with gcs_bucket(place.folder/'files'/work.files) as bucket: yield bucket
+        return
     with new_bucket(s3 := servers.client(place.urls['seaweedfs'])) as bucket:
         source = place.folder/'files'/work.files
         measured('obstore', Job('up', place.urls['seaweedfs'], bucket, source, work.threads))
@@ -109,4 +122,4 @@ def fill(contender, job):
     measured(contender, replace(job, action='down'))
 
 
-runs = {'down': run_down, 'down_big': run_down, 'up': run_up, 'up_big': run_up, 'again': run_again}
+runs = {'down': run_down, 'down_big': run_down, 'gcs_down': run_down, 'gcs_down_big': run_down, 'up': run_up, 'up_big': run_up, 'again': run_again}

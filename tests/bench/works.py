@@ -13,18 +13,21 @@ class Work:
     threads: int = 16
     server: str = 'seaweedfs'
     contenders: tuple = everybody
-    # contender: what of ours may be how many times its own. For objstore itself: how much of what, all told.
+    # contender: {what of ours: how many times its own it may be}. For objstore itself: how much of what, all told.
     targets: dict = field(default_factory=dict)
 
 
-small = {'obstore': ('cpu', 1.2), 's5cmd': ('wall', 1), 'rclone': ('wall', 1)}
-down_big = {'objstore': ('rss', 200), 's5cmd': ('wall', 1)}
+small = {'obstore': {'cpu': 1.2}, 's5cmd': {'wall': 1}, 'rclone': {'wall': 1}}
+down_big = {'objstore': {'rss': 200}, 's5cmd': {'wall': 1}}
+google = {'google': {'cpu': 1, 'wall': 1}, 'google_threads': {'cpu': 1, 'wall': 1}}
 works = {work.name: work for work in [
     Work('down', 'down', 'small', targets=small),
     Work('down-static', 'down', 'small', server='static', targets=small),
     Work('up', 'up', 'small', targets=small),
     Work('down-big', 'down_big', 'big', threads=8, targets=down_big),
     Work('down-big-static', 'down_big', 'big', threads=8, server='static', targets=down_big),
-    Work('up-big', 'up_big', 'big', threads=8, targets={'obstore': ('cpu', 1.15), 's5cmd': ('wall', 1)}),
-    Work('down-ten', 'down_big', 'ten', threads=32, server='static', contenders=('objstore',), targets={'objstore': ('rss', 300)}),
-    Work('again', 'again', 'small', contenders=('objstore', 'obstore', 's5cmd', 'rclone'), targets={'rclone': ('wall', 1)})]}
+    Work('up-big', 'up_big', 'big', threads=8, targets={'obstore': {'cpu': 1.15}, 's5cmd': {'wall': 1}}),
+    Work('down-ten', 'down_big', 'ten', threads=32, server='static', contenders=('objstore',), targets={'objstore': {'rss': 300}}),
+    Work('again', 'again', 'small', contenders=('objstore', 'obstore', 's5cmd', 'rclone'), targets={'rclone': {'wall': 1}}),
+    Work('gcs-down', 'gcs_down', 'some', threads=8, server='gcs', contenders=('objstore', *google), targets=google),
+    Work('gcs-down-big', 'gcs_down_big', 'quarter', threads=8, server='gcs', contenders=('objstore', *google), targets=google)]}
