@@ -378,6 +378,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                                    'objstore/backends/gcs_credentials.py'),
                                                    'objstore.backends.gcs_credentials.TokenSource._load': ( 'gcs_credentials.html#tokensource._load',
                                                                                                             'objstore/backends/gcs_credentials.py'),
+                                                   'objstore.backends.gcs_credentials.TokenSource._loaded': ( 'gcs_credentials.html#tokensource._loaded',
+                                                                                                              'objstore/backends/gcs_credentials.py'),
                                                    'objstore.backends.gcs_credentials.TokenSource._own': ( 'gcs_credentials.html#tokensource._own',
                                                                                                            'objstore/backends/gcs_credentials.py'),
                                                    'objstore.backends.gcs_credentials.TokenSource._source': ( 'gcs_credentials.html#tokensource._source',

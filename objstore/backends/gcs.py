@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['A', 'B', 'at_once', 'Verified', 'GCSObjectStore', 'check_name']
 
-# %% ../../nbs/23e_gcs.ipynb #68185624
+# %% ../../nbs/23e_gcs.ipynb #f9ccdfc8
 import os, re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from threading import Lock, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 from ..backend import capabilities
 from .gcs_credentials import TokenSource
 from .gcs_request import (GCSRequests, as_json, bucket_path, generation_of, google, headers_stats, item_path, key_versions, list_items,
@@ -25,8 +25,9 @@ from ..report import Report, Row
 from ..retry import Patience, retry
 from ..stats import Stats
 
-# %% ../../nbs/23e_gcs.ipynb #19a1d72a
-A,B = TypeVar('A'),TypeVar('B')
+# %% ../../nbs/23e_gcs.ipynb #e6edfc74
+A = TypeVar('A')
+B = TypeVar('B')
 
 def at_once(
     work:Callable[[A], B], # must not raise
@@ -68,7 +69,7 @@ class Verified:
 
     def close(self)->None: "Let go of what feeds it."; getattr(self._parts, 'close', lambda: None)()
 
-# %% ../../nbs/23e_gcs.ipynb #366a9e19
+# %% ../../nbs/23e_gcs.ipynb #0b1d615c
 class _GCSOptions(ObjectStoreInterface):
     "What a store of Cloud Storage was opened with, and what follows from it."
     scheme = 'gs'
@@ -81,7 +82,7 @@ class _GCSOptions(ObjectStoreInterface):
         anonymous:bool=False,     # show nothing: public buckets
     ):
         file = os.fspath(application_credentials_file) if application_credentials_file else None
-        self._options = dict(project=project, application_credentials_file=file, endpoint=endpoint, anonymous=anonymous)
+        self._options:dict[str, Any] = dict(project=project, application_credentials_file=file, endpoint=endpoint, anonymous=anonymous)
         self._server = server_url(endpoint or os.environ.get('STORAGE_EMULATOR_HOST') or google)
         self._who = TokenSource(application_credentials_file=file, anonymous=anonymous)
         self.can = frozenset(capabilities) - {'atomic_batch'} - (set() if self._who.can_sign else {'presign'})
@@ -98,7 +99,7 @@ class _GCSOptions(ObjectStoreInterface):
     @property
     def project(self)->str:
         "The project that buckets belong to. Raises `ConfigError` if nothing says which; an emulator does not mind."
-        found = self._options['project'] or os.environ.get('GOOGLE_CLOUD_PROJECT') or self._who.project or ('emulated' if os.environ.get('STORAGE_EMULATOR_HOST') else None)
+        found:str|None = self._options['project'] or os.environ.get('GOOGLE_CLOUD_PROJECT') or self._who.project or ('emulated' if os.environ.get('STORAGE_EMULATOR_HOST') else None)
         if not found: raise ConfigError('buckets belong to a project: give project=… or set GOOGLE_CLOUD_PROJECT')
         return found
 
@@ -160,7 +161,7 @@ def _thousands(items):
         if len(page) == 1000: yield page; page = []
     if page: yield page
 
-# %% ../../nbs/23e_gcs.ipynb #27f2d7b2
+# %% ../../nbs/23e_gcs.ipynb #b63b5d3b
 class GCSObjectStore(_GCSBuckets):
     "Buckets of Google Cloud Storage."
 
@@ -217,7 +218,7 @@ class GCSObjectStore(_GCSBuckets):
     def _copy(self, bucket, key, to_bucket, to_key, version, create):
         path = f"{item_path(bucket, key)}/rewriteTo{item_path(to_bucket, check_name(to_key)).removeprefix('/storage/v1')}"
         query = {**({'sourceGeneration':_generation(version)['generation']} if version else {}), **({'ifGenerationMatch':'0'} if create else {})}
-        told = {'rewriteToken':''}
+        told:dict = {'rewriteToken':''}
         while not told.get('done'): # a large object, or one that changes its place, takes several requests
             more = {'rewriteToken':told['rewriteToken']} if told['rewriteToken'] else {}
             told = loaded(self._gcs.request('POST', path, query={**query, **more}, asked='if_none_match' if create else ''))

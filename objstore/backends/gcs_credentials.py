@@ -59,7 +59,7 @@ def _explained(error, own):
     for secret in own: said = said.replace(secret, '…')
     return re.sub(r'[\w.~+/-]{40,}=*', '…', scrub(said))[:200].strip(" ('\",") or 'it gave no reason'
 
-# %% ../../nbs/23b_gcs_credentials.ipynb #38d39ff1
+# %% ../../nbs/23b_gcs_credentials.ipynb #eb380027
 _scopes = ['https://www.googleapis.com/auth/cloud-platform']
 
 class TokenSource:
@@ -90,8 +90,9 @@ class TokenSource:
 
     @property
     def project(self)->str|None:
-        "The project that the credentials belong to, as far as they say."
-        return self._info.get('project_id') or self._info.get('quota_project_id')
+        "The project that the credentials belong to, as far as they say. May ask the machine, where no file was named."
+        if self.anonymous or self.file: return self._info.get('project_id') or self._info.get('quota_project_id')
+        return self._loaded[1] or getattr(self._credentials, 'quota_project_id', None)
 
     @property
     def email(self)->str:
@@ -108,16 +109,19 @@ class TokenSource:
     @property
     def _source(self): return self.file or 'the login of this machine'
 
+    @property
+    def _credentials(self): return self._loaded[0]
+
     @cached_property
-    def _credentials(self): return _asked(self._load, self._source)
+    def _loaded(self)->tuple[Any, str|None]: return _asked(self._load, self._source)
 
     def _load(self):
         try: import google.auth
         except ImportError: raise MissingDependencyError("google-auth is missing, which gets tokens: pip install 'objstore[gcs]'") from None
-        if not self.file: return google.auth.default(scopes=_scopes, request=self._transport)[0]
+        if not self.file: return google.auth.default(scopes=_scopes, request=self._transport)
         with warnings.catch_warnings(): # the file is the user's own choice
             warnings.simplefilter('ignore', DeprecationWarning)
-            return google.auth.load_credentials_from_file(self.file, scopes=_scopes, request=self._transport)[0]
+            return google.auth.load_credentials_from_file(self.file, scopes=_scopes, request=self._transport)
 
 # %% ../../nbs/23b_gcs_credentials.ipynb #9989cc8f
 def _read(path)->dict:
