@@ -3,6 +3,8 @@ import ipaddress, socket
 import pytest
 from tests import servers
 
+servers.isolate()
+
 
 @pytest.fixture(scope='session', autouse=True)
 def s3_servers():

