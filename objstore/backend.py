@@ -16,24 +16,26 @@ from .payload import Content, Data, PutOptions, Reader, ReadOptions, check_data
 from .report import Row
 from .stats import Stats
 
-# %% ../nbs/09_backend.ipynb #4b0623d2
+# %% ../nbs/09_backend.ipynb #17e11701
 capabilities = {
-    'if_match':      'put only onto the very object that was read',
-    'if_none_match': 'put and copy only where there is nothing',
-    'metadata':      'keep names and values beside an object',
-    'content_type':  'keep the type of the content beside an object',
-    'odd_keys':      'keep keys with empty segments or a `/` at the end, and `a` beside `a/b`',
-    'versions':      'keep former versions and read them',
-    'presign':       'make URLs that need no credentials',
-    'atomic_batch':  'make many puts and removes in one step',
+    'if_match':       'put only onto the very object that was read',
+    'if_none_match':  'put and copy only where there is nothing',
+    'metadata':       'keep names and values beside an object',
+    'content_type':   'keep the type of the content beside an object',
+    'odd_keys':       'keep keys with empty segments or a `/` at the end, and `a` beside `a/b`',
+    'versions':       'keep former versions and read them',
+    'version_removal':'remove one former version for good',
+    'presign':        'make URLs that need no credentials',
+    'atomic_batch':   'make many puts and removes in one step',
 }
 
-# %% ../nbs/09_backend.ipynb #69b7ce74
+# %% ../nbs/09_backend.ipynb #995d4a67
 class Backend(ABC):
     "What a provider must be taught; arguments arrive checked, errors may leave their place blank."
     scheme:str          # of its URLs: `s3`
     url:str             # how the store shows itself in errors: never holds a secret
     can:frozenset[str]  # of `capabilities`, decided when the store is opened
+    bucket_segments = 1 # of a URL's path, before the key begins
     bucket_names = re.compile('[A-Za-z0-9][A-Za-z0-9._-]*') # what a bucket may be called
     bucket_rule = ''    # the same in words, where the pattern is hard to read
     has_account = False # is what its URLs name first an account, given when it is opened: `az://ACCOUNT/bucket/key`

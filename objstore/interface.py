@@ -236,7 +236,7 @@ class _Writing(_Reading):
             copy = lambda: self._copy(bucket, key, to_bucket, to_key, version, bool(if_none_match))
             return self._decided(copy) if if_none_match else retry(copy, self.patience)
 
-# %% ../nbs/10_interface.ipynb #5f7a858d
+# %% ../nbs/10_interface.ipynb #93cdab39
 class _Removing(_Writing):
     def remove(self, bucket:str, key:str, *,
         version:str|int|None=None, # remove this version for good
@@ -244,6 +244,7 @@ class _Removing(_Writing):
         "Remove an object; where versions are kept, leave a mark that says deleted. Costs one or two requests."
         with self._at('remove', bucket, key):
             self._check_read(bucket, key, version)
+            self._need('version_removal', version is not None)
             return retry(lambda: self._remove(bucket, key, version), self.patience)
 
     def remove_items(self, bucket:str,

@@ -41,11 +41,11 @@ class _Bucket:
         if self.versions: self.states.setdefault(key, []).append(state)
         else: self.states[key] = [state]
 
-# %% ../../nbs/20_memory.ipynb #775db822
+# %% ../../nbs/20_memory.ipynb #d0c42578
 class _MemoryBuckets(ObjectStoreInterface):
     "Where the buckets are kept, and which there are."
     scheme,url = 'memory','memory://'
-    can = frozenset({'if_match', 'if_none_match', 'metadata', 'content_type', 'odd_keys', 'versions', 'atomic_batch'})
+    can = frozenset({'if_match', 'if_none_match', 'metadata', 'content_type', 'odd_keys', 'versions', 'version_removal', 'atomic_batch'})
 
     def __init__(self):
         self._buckets:dict[str, _Bucket] = {}
