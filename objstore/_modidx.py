@@ -1948,6 +1948,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'objstore.urls.known_options': ('urls.html#known_options', 'objstore/urls.py'),
                                'objstore.urls.locate': ('urls.html#locate', 'objstore/urls.py'),
                                'objstore.urls.query_options': ('urls.html#query_options', 'objstore/urls.py'),
+                               'objstore.urls.split_place': ('urls.html#split_place', 'objstore/urls.py'),
                                'objstore.urls.store_above': ('urls.html#store_above', 'objstore/urls.py')},
             'objstore.yaml_lines': { 'objstore.yaml_lines.Document': ('yaml_lines.html#document', 'objstore/yaml_lines.py'),
                                      'objstore.yaml_lines.Document.line': ('yaml_lines.html#document.line', 'objstore/yaml_lines.py'),
