@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 _homes = {
     'connect':'urls', 'locate':'urls', 'ObjectStoreInterface':'interface', 'Bucket':'interface', 'Stats':'stats', 'Report':'report',
     'MemoryObjectStore':'backends.memory', 'LocalObjectStore':'backends.local', 'S3ObjectStore':'backends.s3',
-    'GCSObjectStore':'backends.gcs', 'AzureObjectStore':'backends.azure',
+    'GCSObjectStore':'backends.gcs', 'AzureObjectStore':'backends.azure', 'HFObjectStore':'backends.hf',
 }
 __all__ = ['connect', 'locate', 'ObjectStoreInterface', 'Bucket', 'Stats', 'Report', 'MemoryObjectStore', 'LocalObjectStore', 'S3ObjectStore',
-    'GCSObjectStore', 'AzureObjectStore']
+    'GCSObjectStore', 'AzureObjectStore', 'HFObjectStore']
 
 if TYPE_CHECKING:
     from .backends.azure import AzureObjectStore as AzureObjectStore
     from .backends.gcs import GCSObjectStore as GCSObjectStore
+    from .backends.hf import HFObjectStore as HFObjectStore
     from .backends.local import LocalObjectStore as LocalObjectStore
     from .backends.memory import MemoryObjectStore as MemoryObjectStore
     from .backends.s3 import S3ObjectStore as S3ObjectStore

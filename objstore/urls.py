@@ -16,13 +16,14 @@ from .errors import ConfigError, nearest
 from .interface import ObjectStoreInterface
 from .keys import split_url
 
-# %% ../nbs/38_urls.ipynb #26379359
+# %% ../nbs/38_urls.ipynb #7213dabe
 backends = {
     'file':   'objstore.backends.local:LocalObjectStore',
     'memory': 'objstore.backends.memory:MemoryObjectStore',
     's3':     'objstore.backends.s3:S3ObjectStore',
     'gs':     'objstore.backends.gcs:GCSObjectStore',
     'az':     'objstore.backends.azure:AzureObjectStore',
+    'hf':     'objstore.backends.hf:HFObjectStore',
 }
 
 # %% ../nbs/38_urls.ipynb #e125d3dc

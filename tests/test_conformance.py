@@ -1,11 +1,12 @@
-"""Every store, every promise: the suite of `objstore.conformance` on memory, disk and real servers of S3, Cloud Storage and Azure.
+"""Every store, every promise: the suite of `objstore.conformance` on memory, disk, real servers of S3, Cloud Storage and Azure, and a
+stand-in for the Hub.
 
 What a server is known to do wrong is listed here, and strictly: a listed promise that is kept fails the run."""
 import os, sys, uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 import pytest
-from objstore import AzureObjectStore, GCSObjectStore, LocalObjectStore, MemoryObjectStore, S3ObjectStore
+from objstore import AzureObjectStore, GCSObjectStore, HFObjectStore, LocalObjectStore, MemoryObjectStore, S3ObjectStore
 from objstore.conformance import promises, try_promise
 from objstore.interface import Bucket
 from tests.gcs import service_account
@@ -21,9 +22,9 @@ class Subject:
     wrong: dict = field(default_factory=dict)
 
 
-def subject(store, sent, wrong={}):
+def subject(store, sent, wrong={}, owner=''):
     "A fresh bucket of `store`."
-    return Subject(store.bucket(store.find_or_create_bucket(f'conform-{uuid.uuid4().hex[:12]}')), sent, wrong)
+    return Subject(store.bucket(store.find_or_create_bucket(f'{owner}conform-{uuid.uuid4().hex[:12]}')), sent, wrong)
 
 
 def memory(tmp_path_factory):
@@ -75,9 +76,15 @@ def gcs(tmp_path_factory):
             'a_presigned_url_reaches_one_object': 'checks no signature'})
 
 
+def hf(tmp_path_factory):
+    with counting(os.environ['HF_ENDPOINT']) as proxy:
+        yield subject(HFObjectStore(endpoint=proxy.url), lambda: proxy.sent, owner='models/tester/')
+
+
 # moto shows odd keys and versions; it locks nothing, so what it makes of a race proves nothing, either way.
 races = {'one_creator_wins', 'no_increment_is_lost'}
-cases = [(store, promise) for store in (memory, local, seaweedfs, moto, gcs, azurite) for promise in promises() if (store, promise in races) != (moto, True)]
+stores = memory, local, seaweedfs, moto, gcs, azurite, hf
+cases = [(store, promise) for store in stores for promise in promises() if (store, promise in races) != (moto, True)]
 
 
 @pytest.fixture(scope='module')
