@@ -638,6 +638,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'objstore/backends/hf_commit.py'),
                                              'objstore.backends.hf_commit.HubCommits._commit': ( 'hf_commit.html#hubcommits._commit',
                                                                                                  'objstore/backends/hf_commit.py'),
+                                             'objstore.backends.hf_commit.HubCommits._insisted': ( 'hf_commit.html#hubcommits._insisted',
+                                                                                                   'objstore/backends/hf_commit.py'),
                                              'objstore.backends.hf_commit.HubCommits._modes': ( 'hf_commit.html#hubcommits._modes',
                                                                                                 'objstore/backends/hf_commit.py'),
                                              'objstore.backends.hf_commit.HubCommits._upload': ( 'hf_commit.html#hubcommits._upload',

@@ -164,7 +164,7 @@ class _HFBuckets(_HFOptions):
         if place.kind not in repositories: return self._lake.items(place, bucket, prefix, delimiter, start_after)
         return list_files(self._hub, place, bucket, prefix=prefix, delimiter=delimiter, start_after=start_after, limit=limit, patience=self.patience)
 
-# %% ../../nbs/25h_hf.ipynb #6217fd64
+# %% ../../nbs/25h_hf.ipynb #0864a9ac
 class _HFReading(_HFBuckets):
     def _get_stats(self, bucket, key, version):
         place = place_of(bucket)
@@ -206,7 +206,7 @@ class _HFReading(_HFBuckets):
         answer = self._hub.request('GET', place.file(key, options.version), headers=headers, stream=True)
         if answer.status == 416: return self._nothing(place, bucket, key, options, answer)
         with ExitStack() as stack:
-            stack.callback(answer.parts.close)
+            stack.enter_context(Reader(Stats(bucket, key), answer.parts, 0)) # lets go of the connection, unless all is well
             stats = _matching(resolved_stats(bucket, key, answer.headers), options)
             start,end = options.span(stats.size or 0)
             there = answer.headers.get('content-range', f'bytes 0-{end - 1}/')
@@ -216,7 +216,7 @@ class _HFReading(_HFBuckets):
 
     def _nothing(self, place, bucket, key, options, answer=None):
         "A range with no bytes in it; HTTP has no answer to that, so the file is asked for by itself."
-        if answer: answer.parts.close()
+        if answer: list(answer.parts)
         return Reader(_matching(self._told(place, bucket, key, options), options), iter(()), 0)
 
     def _get_whole(self, bucket, stats):

@@ -19,14 +19,14 @@ from .hf_request import HubRequests, Moved, NoFile, hub_error, told
 from ..errors import *
 from ..retry import Patience, retry
 
-# %% ../../nbs/25e_hf_commit.ipynb #7cef5a59
+# %% ../../nbs/25e_hf_commit.ipynb #9da95aba
 Line = dict[str, Any] # one change
 
 def small_line(key:str, data:bytes)->Line:
     "A file with its content."
     return {'key':'file', 'value':{'path':key, 'content':b64encode(data).decode(), 'encoding':'base64'}}
 
-def large_line(key:str, sha256:str, size:int)->Line:
+def large_line(key:str, sha256:str|None, size:int|None)->Line:
     "A file that the Hub has already."
     return {'key':'lfsFile', 'value':{'path':key, 'algo':'sha256', 'oid':sha256, 'size':size}}
 
@@ -70,7 +70,7 @@ def _chain(error):
         error = error.__cause__ or error.__context__
     return links
 
-# %% ../../nbs/25e_hf_commit.ipynb #a5da6d60
+# %% ../../nbs/25e_hf_commit.ipynb #cf69d88d
 class HubCommits:
     "Changes repositories, a commit at a time."
     attempts = 100 # each refusal is a commit that somebody else has made
@@ -84,13 +84,17 @@ class HubCommits:
     )->str|None:                                  # the commit; `None` where there was nothing to do
         "Make one commit of what `decide` says of the last one, and again for as long as others are quicker."
         with self._locks.setdefault((os.getpid(), place), Lock()): # a forked child has locks of its own
-            for n in range(self.attempts):
-                oid,is_done = self._attempt(place, keys, decide, title)
-                if is_done: return oid
-                time.sleep(random.uniform(0, min(1, 0.01 * 2**n)))
+            return self._insisted(lambda: self._attempt(place, keys, decide, title))
+
+    def _insisted(self, attempt):
+        for n in range(self.attempts):
+            oid,is_done = attempt()
+            if is_done: return oid
+            time.sleep(random.uniform(0, min(1, 0.01 * 2**n)))
         raise ThrottledError('others commit to this repository all the time: try again later, or put many objects in one batch()')
 
-    def _attempt(self, place, keys, decide, title):
+    def _attempt(self, place, keys, decide, title)->tuple[str|None, bool]:
+        "The commit, and whether it was not overtaken."
         head = retry(lambda: self.head(place), self.patience)
         there = retry(lambda: entries_at(self.hub, place, named(keys), head), self.patience)
         lines = decide(there)

@@ -123,7 +123,7 @@ def _timed(hub, place, items)->Iterator[Stats]:
         entry = there.get(item.key)
         yield item if item.is_prefix or not entry else item_stats(item.bucket, entry)
 
-# %% ../../nbs/25c_hf_listing.ipynb #b330cd6f
+# %% ../../nbs/25c_hf_listing.ipynb #f1818b58
 def file_history(hub:HubRequests, place:Place,
     key:str,
     bucket:str='',
@@ -132,12 +132,14 @@ def file_history(hub:HubRequests, place:Place,
     "The states of a file, newest first, deletes as such. Costs a request for each state, for each commit without the file, and for each page of commits."
     removed,until = None,None # the oldest commit without the file, since the last state; the commit to step to
     for commit in (c for page in hub.pages(place.api('commits'), {}, patience) for c in page):
-        if until in (None, commit['id']):
-            entry = None if until else _file_at(hub, place, key, commit['id'], patience)
-            if entry and removed: yield Stats(bucket, key, 0, last_modified=hub_time(removed['date']), version=removed['id'], is_deleted=True)
-            if entry: yield item_stats(bucket, entry)
-            removed = None if entry or until else commit
-            until = entry['lastCommit']['id'] if entry and entry['lastCommit']['id'] != commit['id'] else None
+        if until: # nothing of ours was changed since that one, itself told of already
+            until = None if until == commit['id'] else until
+            continue
+        entry = _file_at(hub, place, key, commit['id'], patience)
+        if entry and removed: yield Stats(bucket, key, 0, last_modified=hub_time(removed['date']), version=removed['id'], is_deleted=True)
+        if entry: yield item_stats(bucket, entry)
+        removed = None if entry else commit
+        until = entry['lastCommit']['id'] if entry and entry['lastCommit']['id'] != commit['id'] else None
 
 # %% ../../nbs/25c_hf_listing.ipynb #0ad32720
 def _file_at(hub, place, key, commit, patience):

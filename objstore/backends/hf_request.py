@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['hub_endpoint', 'hub_token', 'Moved', 'NoFile', 'hub_error', 'refusal', 'HubRequests', 'told', 'next_page']
 
-# %% ../../nbs/25b_hf_request.ipynb #65d8a180
+# %% ../../nbs/25b_hf_request.ipynb #9147c876
 import json, os, re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 from ..errors import *
 from ..http import Answer, Connections, connection_pools
 from ..retry import Patience, retry
@@ -98,7 +98,7 @@ def _read_off(answer):
     for _ in answer.parts: pass
     return answer
 
-# %% ../../nbs/25b_hf_request.ipynb #39281c08
+# %% ../../nbs/25b_hf_request.ipynb #567e0b23
 class HubRequests:
     "Sends requests to the Hub, each with the token that is current."
     def __init__(self,
@@ -173,7 +173,8 @@ class HubRequests:
 
     def _here(self, url):
         "The URL on the endpoint's host: a mirror hands on what the Hub says of its own, and the token must not go there."
-        return urlunsplit((*_origin(self.endpoint), *urlsplit(url)[2:])) if url else ''
+        parts = urlsplit(url)
+        return f"{'://'.join(_origin(self.endpoint))}{parts.path}?{parts.query}" if url else ''
 
     def _page(self, path, query, patience): return retry(lambda: self.request('GET', path, query=query), patience)
 
