@@ -787,6 +787,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'objstore/backends/hf_request.py'),
                                               'objstore.backends.hf_request.refusal': ( 'hf_request.html#refusal',
                                                                                         'objstore/backends/hf_request.py'),
+                                              'objstore.backends.hf_request.rows': ( 'hf_request.html#rows',
+                                                                                     'objstore/backends/hf_request.py'),
                                               'objstore.backends.hf_request.told': ( 'hf_request.html#told',
                                                                                      'objstore/backends/hf_request.py')},
             'objstore.backends.local': { 'objstore.backends.local.Draft': ('local.html#draft', 'objstore/backends/local.py'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Login', 'check_conditions', 'resolved_stats', 'file_part', 'HFObjectStore']
 
-# %% ../../nbs/25h_hf.ipynb #98f4f0a7
+# %% ../../nbs/25h_hf.ipynb #e372b784
 import os, re, time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from .hf_commit import HubCommits, check_free, client_error, is_file, large_line
 from .hf_content import spooled
 from .hf_listing import entries_at, file_history, item_stats, list_files
 from .hf_names import Place, bucket_names, check_kept, folders_above, is_commit, is_kept, place_of, repositories
-from .hf_request import HubRequests, hub_endpoint, hub_token
+from .hf_request import HubRequests, hub_endpoint, hub_token, rows
 from ..errors import *
 from ..interface import ObjectStoreInterface
 from ..payload import PutOptions, Reader, ReadOptions
@@ -113,18 +113,18 @@ class _HFOptions(ObjectStoreInterface):
         "Let go of connections; the store can still be used and opens new ones."
         self._hub.close()
 
-# %% ../../nbs/25h_hf.ipynb #0a32df56
+# %% ../../nbs/25h_hf.ipynb #14ad2731
 class _HFBuckets(_HFOptions):
     def _list_buckets(self):
         if not self._hub.token(): raise UnauthenticatedError('only the buckets of somebody can be listed: give a token, or log in with `hf auth login`')
-        who = self._hub.ask('GET', '/api/whoami-v2')
-        return [bucket for owner in (who, *who.get('orgs', [])) for bucket in self._owned(owner['name'])]
+        who, = rows([self._hub.ask('GET', '/api/whoami-v2')], 'name')
+        return [bucket for owner in (who, *rows(who.get('orgs', []), 'name')) for bucket in self._owned(owner['name'])]
 
     def _owned(self, owner):
         for kind in repositories:
-            for page in self._hub.pages(f'/api/{kind}', {'author':owner}, self.patience): yield from (f"{kind}/{repo['id']}" for repo in page)
+            for page in self._hub.pages(f'/api/{kind}', {'author':owner}, self.patience): yield from (f"{kind}/{repo['id']}" for repo in rows(page, 'id'))
         try:
-            for page in self._hub.pages(f'/api/buckets/{owner}', {}, self.patience): yield from (f"buckets/{bucket['id']}" for bucket in page)
+            for page in self._hub.pages(f'/api/buckets/{owner}', {}, self.patience): yield from (f"buckets/{bucket['id']}" for bucket in rows(page, 'id'))
         except NotFoundError: pass # an endpoint without such buckets
 
     def _create_bucket(self, bucket, versions):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Line', 'small_line', 'large_line', 'removal_line', 'named', 'check_free', 'is_file', 'client_error', 'HubCommits']
 
-# %% ../../nbs/25e_hf_commit.ipynb #33c7ba16
+# %% ../../nbs/25e_hf_commit.ipynb #e0f807e6
 import json, os, random, time
 from base64 import b64encode
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from typing import Any
 from .hf_content import Content
 from .hf_listing import entries_at
 from .hf_names import Place, folders_above
-from .hf_request import HubRequests, Moved, NoFile, hub_error, told
+from .hf_request import HubRequests, Moved, NoFile, hub_error, rows, told
 from ..errors import *
 from ..retry import Patience, retry
 
@@ -70,7 +70,7 @@ def _chain(error):
         error = error.__cause__ or error.__context__
     return links
 
-# %% ../../nbs/25e_hf_commit.ipynb #cf69d88d
+# %% ../../nbs/25e_hf_commit.ipynb #8e111e70
 class HubCommits:
     "Changes repositories, a commit at a time."
     attempts = 100 # each refusal is a commit that somebody else has made
@@ -112,7 +112,7 @@ class HubCommits:
         header = {'key':'header', 'value':{'summary':title, 'description':'', 'parentCommit':parent}}
         body = b''.join(json.dumps(line).encode() + b'\n' for line in (header, *lines))
         answer = told(self.hub.request('POST', place.api('commit'), headers={'Content-Type':'application/x-ndjson'}, body=body))
-        if 'commitOid' not in answer: raise ObjStoreError('the answer names no commit: check that the endpoint is the Hub')
+        if not isinstance(answer, dict) or 'commitOid' not in answer: raise ObjStoreError('the answer names no commit: check that the endpoint is the Hub')
         return answer['commitOid']
 
     def uploaded(self, place:Place, contents:dict[str, Content])->dict[str, Line]:
@@ -126,7 +126,8 @@ class HubCommits:
         asked,modes = [{'path':key, 'sample':b64encode(c.sample).decode(), 'size':c.size} for key,c in contents.items()],{}
         for start in range(0, len(asked), 256):
             answer = retry(lambda: self.hub.ask('POST', place.api('preupload'), given={'files':asked[start:start + 256]}), self.patience)
-            modes.update({file['path']: file['uploadMode'] for file in answer['files']})
+            modes.update({file['path']: file['uploadMode'] for file in rows(answer.get('files') if isinstance(answer, dict) else None, 'path', 'uploadMode')})
+        if modes.keys() != contents.keys(): raise ObjStoreError('the answer does not say how to upload: check that the endpoint is the Hub')
         return modes
 
     def _upload(self, place, contents):

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['few', 'item_stats', 'hub_time', 'entries_at', 'list_files', 'file_history']
 
-# %% ../../nbs/25c_hf_listing.ipynb #de1acc45
+# %% ../../nbs/25c_hf_listing.ipynb #8c20ac78
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 from .hf_names import Place, is_kept
-from .hf_request import HubRequests, NoFile
+from .hf_request import HubRequests, NoFile, rows
 from ..keys import common_prefix
 from ..retry import Patience, retry
 from ..stats import Stats
@@ -33,7 +33,9 @@ def hub_time(
     try: return datetime.strptime((text or '')[:19], '%Y-%m-%dT%H:%M:%S').replace(tzinfo=timezone.utc)
     except ValueError: return None
 
-# %% ../../nbs/25c_hf_listing.ipynb #d837cc4e
+# %% ../../nbs/25c_hf_listing.ipynb #5daccdde
+_of_an_entry = 'type', 'path', 'size', 'oid'
+
 def entries_at(hub:HubRequests, place:Place,
     keys:list[str],
     version:str|int|None=None, # in place of the place's revision
@@ -44,16 +46,16 @@ def entries_at(hub:HubRequests, place:Place,
     most,found = 50 if times else 1000,{}
     for start in range(0, len(keys), most):
         answer = hub.ask('POST', place.api('paths-info', version=version), given={'paths':keys[start:start + most], 'expand':times})
-        found.update({entry['path']: entry for entry in answer})
+        found.update({entry['path']: entry for entry in rows(answer, *_of_an_entry)})
     return found
 
-# %% ../../nbs/25c_hf_listing.ipynb #36149718
+# %% ../../nbs/25c_hf_listing.ipynb #3fcf2f71
 few = 50 # items: up to here folders are walked one by one, and times are asked for
 
 def _tree(hub, place, folder, recursive, patience)->Iterator[dict[str, Any]]:
     "Files and folders, in no order; none if there is no such folder."
     try:
-        for page in hub.pages(place.api('tree', folder), {'recursive':'true'} if recursive else {}, patience): yield from page
+        for page in hub.pages(place.api('tree', folder), {'recursive':'true'} if recursive else {}, patience): yield from rows(page, *_of_an_entry)
     except NoFile: return
 
 def _name(entry): return f"{entry['path']}/" if entry['type'] == 'directory' else entry['path']
@@ -123,7 +125,7 @@ def _timed(hub, place, items)->Iterator[Stats]:
         entry = there.get(item.key)
         yield item if item.is_prefix or not entry else item_stats(item.bucket, entry)
 
-# %% ../../nbs/25c_hf_listing.ipynb #f1818b58
+# %% ../../nbs/25c_hf_listing.ipynb #b0ecd7af
 def file_history(hub:HubRequests, place:Place,
     key:str,
     bucket:str='',
@@ -131,7 +133,7 @@ def file_history(hub:HubRequests, place:Place,
 )->Iterator[Stats]:
     "The states of a file, newest first, deletes as such. Costs a request for each state, for each commit without the file, and for each page of commits."
     removed,until = None,None # the oldest commit without the file, since the last state; the commit to step to
-    for commit in (c for page in hub.pages(place.api('commits'), {}, patience) for c in page):
+    for commit in (c for page in hub.pages(place.api('commits'), {}, patience) for c in rows(page, 'id', 'date')):
         if until: # nothing of ours was changed since that one, itself told of already
             until = None if until == commit['id'] else until
             continue
@@ -141,7 +143,9 @@ def file_history(hub:HubRequests, place:Place,
         removed = None if entry else commit
         until = entry['lastCommit']['id'] if entry and entry['lastCommit']['id'] != commit['id'] else None
 
-# %% ../../nbs/25c_hf_listing.ipynb #0ad32720
+# %% ../../nbs/25c_hf_listing.ipynb #8ae00f93
 def _file_at(hub, place, key, commit, patience):
     entry = retry(lambda: entries_at(hub, place, [key], commit, times=True), patience).get(key)
-    return entry if entry and entry['type'] == 'file' else None
+    if not entry or entry['type'] != 'file': return None
+    rows([entry.get('lastCommit')], 'id') # without it there is no stepping on
+    return entry
