@@ -356,3 +356,10 @@ def fault(hub, asked):
     "Answer the next requests whose method and path match `pattern` with `status` and `headers`, `times` times."
     hub.faults.append(asked.json)
     return said({})
+
+
+@route('POST', '/stand-in/forget')
+def forget(hub, asked):
+    "Make no more faults."
+    hub.faults.clear()
+    return said({})
