@@ -5,13 +5,11 @@
 # %% auto #0
 __all__ = ['put_headers', 'conditions', 'attributes', 'result_stats', 'AzureObjectStore']
 
-# %% ../../nbs/24g_azure.ipynb #f86430ee
+# %% ../../nbs/24g_azure.ipynb #8c647141
 import os, re, time
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import cached_property
-from itertools import islice
-from urllib.parse import urlsplit
 from ..backend import capabilities
 from .azure_blocks import put_blocks, remove_blobs
 from .azure_credentials import azure_access
@@ -54,7 +52,7 @@ def result_stats(bucket:str, key:str,
     metadata = {f'x-ms-meta-{name}': value for name,value in beside.items() if name == name.lower()} # HTTP's own have capitals
     return Stats(bucket, key, meta['size'], meta['e_tag'], meta['last_modified'], meta['version'], headers_metadata(metadata), beside.get('Content-Type'))
 
-# %% ../../nbs/24g_azure.ipynb #1bde6dca
+# %% ../../nbs/24g_azure.ipynb #1ace8800
 class _AzureOptions(ObjectStoreInterface):
     "What an Azure store was opened with, and what follows from it."
     scheme,has_account = 'az',True
@@ -72,7 +70,8 @@ class _AzureOptions(ObjectStoreInterface):
         anonymous:bool=False,               # prove nothing: public containers
     ):
         self._access = azure_access(account, connection_string=connection_string, account_key=account_key, sas_token=sas_token, endpoint=endpoint, anonymous=anonymous)
-        self._options = dict(endpoint=self._access.endpoint if endpoint or '.blob.' not in self._access.endpoint else None, anonymous=anonymous)
+        usual = f'https://{self._access.account}.blob.core.windows.net'
+        self._options = dict(endpoint=self._access.endpoint if self._access.endpoint != usual else None, anonymous=anonymous)
         self.can = frozenset(capabilities) - {'atomic_batch'} - (set() if self._access.can_sign else {'presign'})
 
     def __getstate__(self): return {'account':self._access.account, **self._options}
