@@ -84,7 +84,7 @@ def _waits(key, last)->bool:
     astral = _astral.search(key)
     return astral is not None and last.startswith(key[:astral.start()])
 
-# %% ../../nbs/24d_azure_listing.ipynb #8ff7d1e1
+# %% ../../nbs/24d_azure_listing.ipynb #31ad2729
 def list_blobs(azure:AzureRequests, bucket:str, *,
     prefix:str='',              # text that keys begin with
     delimiter:str|None=None,    # folds deeper keys into one item whose `is_prefix` is true
@@ -100,7 +100,11 @@ def list_blobs(azure:AzureRequests, bucket:str, *,
     query = {'restype':'container', 'comp':'list', 'maxresults':str(min((limit or 4999) + 1, 5000)), 'prefix':prefix,
         **({'delimiter':delimiter} if delimiter else {}), **({'startFrom':start} if start else {})}
     items = in_key_order(_pages(azure, bucket, query, patience))
-    return islice((item for item in items if start_after is None or item.key > start_after), limit)
+    def follows(item):
+        if start_after is None or item.key > start_after: return True
+        inside = item.is_prefix and start_after.startswith(item.key)
+        return inside and any(list_blobs(azure, bucket, prefix=item.key, start_after=start_after, limit=1, patience=patience))
+    return islice(filter(follows, items), limit)
 
 def _pages(azure, bucket, query, patience):
     def fetch(more): return blobs_page(azure.request('GET', bucket, query={**query, **more, **({'maxresults':'5000'} if more else {})}).body, bucket)
