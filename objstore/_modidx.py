@@ -771,8 +771,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                'objstore/backends/hf_request.py'),
                                               'objstore.backends.hf_request._origin': ( 'hf_request.html#_origin',
                                                                                         'objstore/backends/hf_request.py'),
-                                              'objstore.backends.hf_request._pools': ( 'hf_request.html#_pools',
-                                                                                       'objstore/backends/hf_request.py'),
                                               'objstore.backends.hf_request._read_off': ( 'hf_request.html#_read_off',
                                                                                           'objstore/backends/hf_request.py'),
                                               'objstore.backends.hf_request._reason': ( 'hf_request.html#_reason',

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['hub_endpoint', 'hub_token', 'Moved', 'NoFile', 'hub_error', 'refusal', 'HubRequests', 'told', 'rows', 'next_page']
 
-# %% ../../nbs/25b_hf_request.ipynb #9147c876
+# %% ../../nbs/25b_hf_request.ipynb #c1239f09
 import json, os, re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 from ..errors import *
-from ..http import Answer, Connections, connection_pools
+from ..http import Answer, Connections, Refusal
 from ..retry import Patience, retry
 
 # %% ../../nbs/25b_hf_request.ipynb #0f85f9ad
@@ -98,7 +98,7 @@ def _read_off(answer):
     for _ in answer.parts: pass
     return answer
 
-# %% ../../nbs/25b_hf_request.ipynb #3ca54fd1
+# %% ../../nbs/25b_hf_request.ipynb #b87ea440
 class HubRequests:
     "Sends requests to the Hub, each with the token that is current."
     def __init__(self,
@@ -107,7 +107,7 @@ class HubRequests:
         stall:float=60,               # seconds without a byte
     ):
         self.endpoint,self.token = endpoint,token
-        self._connections = Connections(lambda: _pools(endpoint, stall))
+        self._connections = Connections(*_origin(endpoint), read_timeout=stall, trust='SSL_CERT_FILE')
 
     def __repr__(self): return f'HubRequests({self.endpoint!r})'
 
@@ -145,7 +145,7 @@ class HubRequests:
         return replace(answer, headers={**answer.headers, **{name: first.headers[name] for name in _of_the_hub if name in first.headers}})
 
     def _granted(self, answer):
-        if answer.status < 300 or answer.status in (*_moved_on, 416): return answer
+        if not isinstance(answer, Refusal): return answer
         error = refusal(answer)
         raise type(error)(self.discreet(error.message))
 
@@ -186,9 +186,7 @@ class HubRequests:
         "Servers quote what they were sent: `message` without our own token."
         return scrub(message.replace(self.token() or '\0', '…'))
 
-# %% ../../nbs/25b_hf_request.ipynb #d04913c9
-def _pools(endpoint, stall): return connection_pools(*_origin(endpoint), read_timeout=stall)
-
+# %% ../../nbs/25b_hf_request.ipynb #e56e1cdd
 def told(answer:Answer)->Any:
     "The JSON of an answer. Raises `ObjStoreError` where it is none."
     try: return json.loads(answer.body)
