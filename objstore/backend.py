@@ -29,7 +29,7 @@ capabilities = {
     'atomic_batch':   'make many puts and removes in one step',
 }
 
-# %% ../nbs/09_backend.ipynb #995d4a67
+# %% ../nbs/09_backend.ipynb #7b40d8f0
 class Backend(ABC):
     "What a provider must be taught; arguments arrive checked, errors may leave their place blank."
     scheme:str          # of its URLs: `s3`
@@ -80,6 +80,10 @@ class Backend(ABC):
     def _checksum(self, stats:Stats)->tuple[str, str]|None:
         "Name and hex digest of a checksum that the store holds of the whole content, as far as `stats` tells."
         return stats.checksum or (('sha256', stats.sha256) if stats.sha256 else None)
+
+    def _whole_checksum(self, stats:Stats)->tuple[str, str]|None:
+        "The same for a large object, where asking for it costs little; best is `crc32`, which comes together from parts."
+        return self._checksum(stats)
 
     def _find_versions(self, bucket:str, key:str)->Iterator[Stats]: "Newest first."; raise NotImplementedError
     def _presign(self, bucket:str, key:str, method:str, expires:int)->str: "A signed URL."; raise NotImplementedError

@@ -22,7 +22,7 @@ class Crc32c:
     def digest(self)->bytes: "The digest so far, big-endian, as Google writes it."; return self._value.to_bytes(4, 'big')
     def hexdigest(self)->str: "The digest so far, in hex."; return self.digest().hex()
 
-# %% ../nbs/07a_checksum.ipynb #ffff320f
+# %% ../nbs/07a_checksum.ipynb #57aa8535
 class Hasher(Protocol):
     "What takes bytes piece by piece, and tells their digest."
     def update(self, data:bytes|bytearray|memoryview, /)->None: "More bytes."; ...
@@ -34,7 +34,7 @@ def hasher(
     "A new digest. Raises `MissingDependencyError`, `ValueError` for a name that nobody knows."
     return Crc32c() if name == 'crc32c' else hashlib.new(name, usedforsecurity=False)
 
-def digest(name:str, content:bytes)->str:
+def digest(name:str, content:bytes|memoryview)->str:
     "Hex digest of `content`."
     total = hasher(name)
     total.update(content)

@@ -5,27 +5,28 @@
 # %% auto #0
 __all__ = ['Large']
 
-# %% ../nbs/40f_large.ipynb #6d5d002d
+# %% ../nbs/40f_large.ipynb #0f8c967f
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 from time import monotonic
+from .crc32 import crc32, of_file, of_parts
 from .crew import Job, Stopped
 from .errors import *
 from .fetch_plan import Fetch, found
 from .fetch_run import Run
 from .marks import is_marked, mark
-from .parts import PartFile, Span
+from .parts import PartFile, Span, spans
 from .payload import Content
 from .receive import file_digest, tried
 
-# %% ../nbs/40f_large.ipynb #434c09ce
+# %% ../nbs/40f_large.ipynb #adada15c
 class Large:
     "A large object on its way: a job that turns into one job a part."
     def __init__(self, fetch:Fetch, run:Run):
         self.fetch,self.run,self._lock,self._began = fetch,run,Lock(),monotonic()
-        self._size = fetch.stats.size or 0
+        self._size,self._checksum,self._sums = fetch.stats.size or 0,None,{} # what the store tells, and the CRC-32 of each part that came
         self._stack,self._error,self._left,self._digests = ExitStack(),None,0,[]
 
     def begin(self)->list[Job]:
@@ -42,7 +43,9 @@ class Large:
         self.file = self._stack.enter_context(PartFile.opened(Path(f.path), f'{f.bucket!r} {f.stats.key} {f.stats.etag}', self._size))
         self.run.check() # the wait for another process may have been long
         there = found([f]).get(f.path)
-        return self._is_there() if there and is_marked(there, f.stats) else self._jobs()
+        if there and is_marked(there, f.stats): return self._is_there()
+        self._checksum = f.bucket.store._whole_checksum(f.stats)
+        return self._jobs()
 
     def _is_there(self):
         "Somebody was faster."
@@ -72,13 +75,16 @@ class Large:
 
     def _pieces(self, span:Span)->Iterator[Content]:
         "The bytes of a part, counted; what is to be fetched again is not."
-        f,counted = self.fetch,0
+        f,counted,crc = self.fetch,0,0
+        summed = self._checksum is not None and self._checksum[0] == 'crc32'
         try:
             for piece in f.bucket.store._get_part(f.bucket.name, f.stats, *span):
                 self.run.check()
+                if summed: crc = crc32(piece, crc)
                 yield piece
                 self.run.count(len(piece))
                 counted += len(piece)
+            self._sums[span] = crc
         except BaseException:
             self.run.count(-counted)
             raise
@@ -96,13 +102,17 @@ class Large:
         return True
 
     def _is_right(self):
-        checksum = self.fetch.bucket.store._checksum(self.fetch.stats)
-        if checksum is None: return True
-        self._digests.append(file_digest(checksum[0], self.file.data, self.run.check))
-        return self._digests[-1] == checksum[1] or self._digests[-1] in self._digests[:-1]
+        if self._checksum is None: return True
+        name,right = self._checksum
+        self._digests.append(self._crc32() if name == 'crc32' else file_digest(name, self.file.data, self.run.check))
+        return self._digests[-1] == right or name == 'md5' and self._digests[-1] in self._digests[:-1]
+
+    def _crc32(self)->str:
+        def of(start, end): return of_file(self.file.data, start, end, self.run.check)
+        return f"{of_parts((self._sums[s] if s in self._sums else of(*s), s[1] - s[0]) for s in spans(self._size)):08x}"
 
     def _once_more(self):
-        if len(self._digests) == 3: raise IntegrityError('three readings differ from each other and from the checksum: the network or the disk changes bytes')
+        if len(self._digests) == 3: raise IntegrityError('three readings differ from the checksum: the network or the disk changes bytes')
         self.file.discard()
         self.run.count(-self._size)
         return self._jobs()

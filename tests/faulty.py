@@ -35,13 +35,13 @@ class Faults:
 class FaultyProxy(ThreadingHTTPServer):
     """Forwards to one server; `delivered` counts the bytes of each object that clients got, `received` those they sent.
 
-    With a `limit` everything stands still as soon as so many bytes have gone either way. No byte of what is `spared` is flipped."""
+    With a `limit` everything stands still as soon as so many bytes have gone either way."""
     daemon_threads,block_on_close,request_queue_size = True,False,128
 
     def __init__(self, target, faults=Faults(), seed=0):
         super().__init__(('127.0.0.1', 0), Handler)
         self.target,self.faults,self.seed = urlsplit(target).netloc,faults,seed
-        self.changed,self.ending,self.limit,self.spared = Condition(),Event(),None,set()
+        self.changed,self.ending,self.limit = Condition(),Event(),None
         self.url = f'http://127.0.0.1:{self.server_address[1]}'
         self.forget()
 
@@ -104,8 +104,8 @@ class Handler(BaseHTTPRequestHandler):
         return unquote(self.path.partition('?')[0]).lstrip('/')
 
     def flips(self):
-        "Is there a body whose damage a client can see? In a listing it cannot, nor where only the parts have checksums."
-        if '/' not in self.key or self.key in self.server.spared or 'partNumber=' in self.path: return False
+        "Is there a body whose damage a client can see? In a listing it cannot."
+        if '/' not in self.key: return False
         return self.command == 'GET' or self.command == 'PUT' and self.size > 0
 
     @property

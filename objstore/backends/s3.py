@@ -6,7 +6,7 @@
 __all__ = ['Source', 'put_headers', 'conditions', 'delete_xml', 'delete_failures', 's3_requests', 'attributes', 'result_stats',
            'S3ObjectStore']
 
-# %% ../../nbs/22g_s3.ipynb #d64cdba1
+# %% ../../nbs/22g_s3.ipynb #dd089359
 import os, re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -21,12 +21,14 @@ from .s3_listing import key_versions, list_objects, list_versions
 from .s3_multipart import copy_parts, etag_in, put_parts
 from .s3_obstore import FastBuckets
 from .s3_request import S3Endpoint, S3Requests, headers_metadata, metadata_headers, s3_error, stats_of, version_of
+from ..crc32 import from_base64
 from ..errors import *
 from ..interface import ObjectStoreInterface
 from ..interrupt import interruptible
 from ..payload import PutOptions, Reader
 from ..pieces import opened
 from ..report import Row
+from ..retry import retry
 from ..rust import NoSuchRange, is_plain, is_usable
 from ..stats import Stats
 
@@ -219,7 +221,7 @@ def result_stats(bucket:str, key:str,
     metadata = {f'x-amz-meta-{name}': value for name,value in beside.items() if name == name.lower()} # HTTP's own have capitals
     return Stats(bucket, key, meta['size'], meta['e_tag'], meta['last_modified'], version_of(meta['version']), headers_metadata(metadata), beside.get('Content-Type'))
 
-# %% ../../nbs/22g_s3.ipynb #8eaf30c1
+# %% ../../nbs/22g_s3.ipynb #98d5713e
 class S3ObjectStore(_S3Buckets):
     "Buckets of Amazon S3 or of a server that speaks its language."
     copy_limit = 5 * 2**30 # bytes that one request may copy
@@ -271,6 +273,15 @@ class S3ObjectStore(_S3Buckets):
         # An etag without a hyphen is the content's MD5, unless the bucket is encrypted with a key of KMS.
         plain = re.fullmatch('"([0-9a-f]{32})"', stats.etag or '')
         return ('md5', plain[1]) if plain else super()._checksum(stats)
+
+    def _whole_checksum(self, stats): return self._checksum(stats) or self._stored_crc32(stats)
+
+    def _stored_crc32(self, stats):
+        # One of the parts' sums would need their sizes; a CRC-64, which Amazon adds by itself, is slow in Python.
+        headers = {'x-amz-checksum-mode':'ENABLED', **({'If-Match':stats.etag} if stats.etag else {})}
+        told = retry(lambda: self._s3.request('HEAD', stats.bucket, stats.key, headers=headers), self.patience).headers
+        crc = from_base64(told.get('x-amz-checksum-crc32', '')) if told.get('x-amz-checksum-type') == 'FULL_OBJECT' else None
+        return None if crc is None else ('crc32', f'{crc:08x}')
 
     def _read_fast(self, bucket, key, options):
         wanted = {'if_match':options.if_match} if options.if_match else {}
