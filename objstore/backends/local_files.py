@@ -14,7 +14,8 @@ from .local_folders import Folder, Name
 from ..errors import InvalidKeyError, NotFoundError, NotSupportedError, ObjStoreError, PermissionDeniedError, because
 from ..stats import Stats, utc
 
-# %% ../../nbs/21a_local_files.ipynb #e69997ac
+# %% ../../nbs/21a_local_files.ipynb #f50ea36c
+_lockless = 'the disk keeps no locks, which every change of an object takes: mount it with them (`flock` on Lustre), or move the root'
 _said = {
     errno.ENOSPC: (ObjStoreError, 'the disk is full: free some space'),
     getattr(errno, 'EDQUOT', -1): (ObjStoreError, 'the disk is full: the quota is used up, free some space'),
@@ -22,6 +23,7 @@ _said = {
     errno.EACCES: (PermissionDeniedError, 'the operating system refuses: look at the permissions of the file and its folders'),
     errno.EPERM: (PermissionDeniedError, 'the operating system refuses: look at the permissions of the file and its folders'),
     errno.EROFS: (PermissionDeniedError, 'the disk is read-only: mount it for writing'),
+    errno.ENOLCK: (NotSupportedError, _lockless), errno.ENOSYS: (NotSupportedError, _lockless),
     errno.ENAMETOOLONG: (InvalidKeyError, 'the name is too long for this disk: shorten the key or move the root'),
 }
 
