@@ -198,7 +198,7 @@ def split(
     above,slash,name = way.rpartition(b'/')
     return above + slash,name
 
-# %% ../../nbs/21_local_folders.ipynb #51c2097f
+# %% ../../nbs/21_local_folders.ipynb #5801d07a
 class Tree:
     "The folders below `top`, each reached step by step."
     most = 16 # folders held at a time
@@ -216,9 +216,9 @@ class Tree:
         way:bytes, # empty for the top
     )->Folder:     # held until the next call
         "The folder at `way`. Raises `FileNotFoundError` or `NotADirectoryError`, and is then where it could go no further."
+        if way == self._way[-1][0]: return self._way[-1][1] # as for each file of a listing
         while not way.startswith(self._way[-1][0]): self._way.pop()[1].close()
-        missing = way[len(self._way[-1][0]):]
-        for name in missing.split(b'/')[:-1] if missing else ():
+        for name in way[len(self._way[-1][0]):].split(b'/')[:-1]:
             above,folder = self._way[-1]
             self._way.append((above + name + b'/', folder.enter(name)))
             if len(self._way) > self.most: self._way.pop(1)[1].close()
