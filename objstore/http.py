@@ -163,7 +163,7 @@ def check_endpoint(
     if not good: raise ConfigError(f"{scrub(url)!r} is not an endpoint: give the server's URL, such as 'http://localhost:8333'")
     return url
 
-# %% ../nbs/09b_http.ipynb #1305f05c
+# %% ../nbs/09b_http.ipynb #d30ee899
 class Connections:
     "Sends requests over connections that are kept, and makes no second attempt."
     def __init__(self, scheme:str, host:str, *, # where most requests go: chooses the proxy
@@ -177,7 +177,7 @@ class Connections:
 
     def send(self, method:str, url:str,
         headers:dict[str,str],
-        body:bytes|Iterable[bytes]=b'', # pieces are sent one after the other; `headers` then tell their `Content-Length`
+        body:bytes|bytearray|Iterable[bytes|memoryview]=b'', # pieces are sent one after the other; `headers` then tell their `Content-Length`
         stream:bool=False,  # leave the body of the answer to be read from `parts`
         granted:tuple[int, ...]=(304, 416), # statuses that are no refusals, beside 2xx
     )->Answer:              # a `Refusal` where it is one

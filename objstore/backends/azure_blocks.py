@@ -38,9 +38,9 @@ def _begun(job)->Future:
     Thread(target=do, daemon=True).start()
     return future
 
-# %% ../../nbs/24e_azure_blocks.ipynb #31f7fca3
+# %% ../../nbs/24e_azure_blocks.ipynb #55932ad3
 def put_blocks(azure:AzureRequests, bucket:str, key:str,
-    parts:Iterable[bytes],      # at most 50,000, of at most 4,000 MiB each
+    parts:Iterable[bytes|bytearray],      # at most 50,000, of at most 4,000 MiB each
     headers:dict[str, str],     # of the object: content type, metadata
     conditions:dict[str, str],  # `If-Match` or `If-None-Match`: decided when the list is put
 )->tuple[Answer, int, str]:     # the answer to the list; bytes and MD5 in hex of the whole object

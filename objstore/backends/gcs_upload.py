@@ -32,8 +32,8 @@ def condition(options:PutOptions)->tuple[dict[str, str], str]: # a query, and wh
     if options.if_match: return {'ifGenerationMatch':generation_of(options.if_match)}, 'if_match'
     return {}, ''
 
-# %% ../../nbs/23d_gcs_upload.ipynb #2a44ee4b
-def put_whole(gcs:GCSRequests, bucket:str, key:str, content:bytes, options:PutOptions)->Stats:
+# %% ../../nbs/23d_gcs_upload.ipynb #c00ac959
+def put_whole(gcs:GCSRequests, bucket:str, key:str, content:bytes|bytearray, options:PutOptions)->Stats:
     "Store `content` in one request. Raises `IntegrityError` where other bytes were stored. Costs a request (objects.insert)."
     crc,(query,asked) = Crc32c(), condition(options)
     crc.update(content)
@@ -120,7 +120,7 @@ def begun(gcs:GCSRequests, bucket:str, key:str, options:PutOptions, patience:Pat
     if not answer.headers.get('location', '').startswith('http'): raise ObjStoreError('the answer names no session: check the endpoint')
     return Session(gcs, answer.headers['location'], asked, patience)
 
-# %% ../../nbs/23d_gcs_upload.ipynb #cb93fdfe
+# %% ../../nbs/23d_gcs_upload.ipynb #620acf28
 def put_data(gcs:GCSRequests, bucket:str, key:str, data:Data, options:PutOptions, patience:Patience=Patience())->Stats:
     "Store `data`, whole or not at all. Costs a request, or one for each 16 MiB and one."
     if isinstance(data, bytes) and len(data) <= part_size: return put_whole(gcs, bucket, key, data, options)
@@ -128,17 +128,17 @@ def put_data(gcs:GCSRequests, bucket:str, key:str, data:Data, options:PutOptions
     first,is_last = next(parts, (b'', True))
     return put_whole(gcs, bucket, key, first, options) if is_last else put_parts(gcs, bucket, key, first, parts, options, patience)
 
-def _with_last(parts:Iterable[bytes])->Iterator[tuple[bytes, bool]]:
+def _with_last(parts:Iterable[bytes|bytearray])->Iterator[tuple[bytes|bytearray, bool]]:
     held = None
     for part in parts:
         if held is not None: yield held, False
         held = part
     if held is not None: yield held, True
 
-# %% ../../nbs/23d_gcs_upload.ipynb #29202757
+# %% ../../nbs/23d_gcs_upload.ipynb #dd0f6205
 def put_parts(gcs:GCSRequests, bucket:str, key:str,
-    first:bytes,
-    rest:Iterator[tuple[bytes, bool]], # the parts after it, and whether each is the last
+    first:bytes|bytearray,
+    rest:Iterator[tuple[bytes|bytearray, bool]], # the parts after it, and whether each is the last
     options:PutOptions,
     patience:Patience,                 # with each part
 )->Stats:
