@@ -62,11 +62,11 @@ class Joined:
 
 Node = Compare|Like|In|IsNull|Not|Joined
 
-# %% ../nbs/32_where.ipynb #ba9a393e
+# %% ../nbs/32_where.ipynb #bf66c7b1
 fields = {'key':'text', 'version':'number', 'size':'number', 'created':'time', 'author':'text', 'message':'text'} # and what each holds
 words = {'and', 'or', 'not', 'like', 'escape', 'in', 'between', 'is', 'null', 'true', 'false', 'asc', 'desc'}
 
-_segment = r'(?:[^\W\d]\w*|"(?:[^"]|"")+"(?!"))'
+_segment = r'(?:[^\W\d]\w*|"(?:[^"]|"")*"(?!"))'
 
 def _quoted(part, alone):
     plain = re.fullmatch(r'[^\W\d]\w*', part) and not (alone and part.lower() in words)
