@@ -48,7 +48,7 @@ def grid(
 
 _nothing = Entry('', 1, '')
 
-# %% ../nbs/33b_found.ipynb #14ad58a0
+# %% ../nbs/33b_found.ipynb #e58671a0
 _plain = ('key', 'version', 'created', 'size', 'author', 'message', 'content_type', 'sha256', 'id')
 
 def frame_columns(entries:Sequence[Entry])->dict[str, list]:
@@ -56,11 +56,9 @@ def frame_columns(entries:Sequence[Entry])->dict[str, list]:
     columns:dict[str, list] = {name: [getattr(entry, name) for entry in entries] for name in _plain}
     columns['aliases'] = [list(entry.aliases) for entry in entries]
     fixed = set(columns)
-    for at,entry in enumerate(entries):
-        for name,value in flat(entry.metadata):
-            if isinstance(value, dict): continue
-            name = f'metadata.{name}' if name in fixed else name
-            columns.setdefault(name, [None] * len(entries))[at] = json.dumps(value) if isinstance(value, list) else value
+    for at,name,value in ((at, name, value) for at,entry in enumerate(entries) for name,value in flat(entry.metadata) if not isinstance(value, dict)):
+        name = f'metadata.{name}' if name in fixed else name
+        columns.setdefault(name, [None] * len(entries))[at] = json.dumps(value) if isinstance(value, list) else value
     return {name: [kept(value) if isinstance(value, str) else value for value in values] for name,values in columns.items()}
 
 # %% ../nbs/33b_found.ipynb #3b1769dd
@@ -75,17 +73,20 @@ def _numbers(values):
     values = [value if value is None else kept(value) for value in values] # what 64 bits cannot hold is a float from here on
     return [value if value is None else float(value) for value in values] if any(isinstance(value, float) for value in values) else values
 
-# %% ../nbs/33b_found.ipynb #9d441a7b
+# %% ../nbs/33b_found.ipynb #0246ab67
 def frame_library(
     name:str|None=None, # `pandas` or `polars`; the first that is installed by default
 )->Any:
     "The module that makes frames. Raises `MissingDependencyError` where there is none."
     if name not in (None, 'pandas', 'polars'): raise ConfigError(f'{name!r} makes no frames here: pandas or polars do')
-    for wanted in [name] if name else ['pandas', 'polars']:
-        try: return import_module(wanted)
-        except ModuleNotFoundError as e:
-            if e.name != wanted: raise
+    module = next(filter(None, map(_installed, [name] if name else ['pandas', 'polars'])), None)
+    if module: return module
     raise MissingDependencyError(f"{name or 'neither pandas nor polars'} is {'not ' * bool(name)}installed: pip install {name or 'pandas'}")
+
+def _installed(name):
+    try: return import_module(name)
+    except ModuleNotFoundError as e:
+        if e.name != name: raise
 
 # %% ../nbs/33b_found.ipynb #f79614a1
 class Found(Sequence[Entry]):

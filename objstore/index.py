@@ -6,10 +6,10 @@
 __all__ = ['most_columns', 'cache_folder', 'index_folder', 'Names', 'put_entry', 'remove_entry', 'mark_newest', 'type_notes',
            'Index']
 
-# %% ../nbs/33d_index.ipynb #5c3acdf2
+# %% ../nbs/33d_index.ipynb #aed68578
 import hashlib, json, os, warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from functools import lru_cache
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,9 @@ def index_folder(
     "The folder of a bucket's index."
     return cache_folder()/'index'/hashlib.sha256(json.dumps([store, bucket, marker]).encode()).hexdigest()[:32]
 
-# %% ../nbs/33d_index.ipynb #4b58e64d
+# %% ../nbs/33d_index.ipynb #34a1abc6
 most_columns = 1500
+_bits = {kind: 1 << at for at,kind in enumerate(types)}
 
 class Names:
     "The metadata names of an index: the number of each, and a bit for each of `types` it was met with."
@@ -59,14 +60,13 @@ class Names:
     def types(self, name:str)->set[str]:
         "What types the name was ever met with."
         if name in fields: return {'text' if fields[name] == 'time' else fields[name]}
-        return {kind for bit,kind in enumerate(types) if self.known[name][1] >> bit & 1}
+        return {kind for kind,bit in _bits.items() if self.known[name][1] & bit}
 
     def row(self, db, metadata:dict[str, Any])->dict[str, Any]:
         "The columns of one version; a new name becomes a column, a new type a bit."
         row = {}
         for spelling,value in flat(metadata):
-            name = str(kept(spelling))
-            at = self._met(db, name, 0 if value is None else 1 << types.index(type_of(value)))
+            at = self._met(db, str(kept(spelling)), _bits[type_of(value)] if value is not None else 0)
             if at <= most_columns and value is not None: row[f'n{at}'] = kept(value)
         return row
 
@@ -83,14 +83,18 @@ class Names:
         if at <= most_columns: db.execute(f'ALTER TABLE versions ADD COLUMN n{at}')
         return at
 
-# %% ../nbs/33d_index.ipynb #cc6a35e7
+# %% ../nbs/33d_index.ipynb #bdd7dd58
 def put_entry(db, names:Names, entry:Entry)->None:
     "Write a version, in place of what was known of it."
     row = dict(key=entry.key, version=entry.version, size=entry.size, created=instant(entry.created), author=entry.author, message=entry.message)
     row = {**{name: kept(value) for name,value in row.items()}, **names.row(db, entry.metadata), 'is_deleted':int(entry.is_deleted), 'is_newest':0}
-    at = db.execute(f"""INSERT OR REPLACE INTO versions(id, {', '.join(row)})
-        VALUES ((SELECT id FROM versions WHERE key = ? AND version = ?){', ?' * len(row)})""", [row['key'], row['version'], *row.values()]).lastrowid
+    at = db.execute(_put_sql(tuple(row)), [row['key'], row['version'], *row.values()]).lastrowid
     db.execute('INSERT OR REPLACE INTO lines VALUES (?, ?)', [at, as_line(entry)])
+
+@lru_cache(maxsize=1000) # versions of one kind have the same names
+def _put_sql(columns):
+    return f"""INSERT OR REPLACE INTO versions(id, {', '.join(columns)})
+        VALUES ((SELECT id FROM versions WHERE key = ? AND version = ?){', ?' * len(columns)})"""
 
 def remove_entry(db, key:str, version:int)->None:
     "Forget a version."

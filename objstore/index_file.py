@@ -35,7 +35,8 @@ def allowed(action:int, first:str|None, second:str|None, database:str|None, trig
     if action == sqlite3.SQLITE_READ and first in _readable: return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_OK if action == sqlite3.SQLITE_FUNCTION and second in _callable else sqlite3.SQLITE_DENY
 
-# %% ../nbs/33c_index_file.ipynb #337a375d
+# %% ../nbs/33c_index_file.ipynb #6f7b4c6b
+_cache = 'PRAGMA cache_size = -65536' # KiB; with 2 MiB, SQLite's own, keys in no order read each page a hundred times
 most_seconds = 60. # that a search may take, or a writer waits for another
 
 def for_reading(
@@ -45,6 +46,7 @@ def for_reading(
     "A connection that sees one state of the file and cannot change it."
     db = sqlite3.connect(f'{path.absolute().as_uri()}?mode=ro', uri=True, timeout=most_seconds, isolation_level=None, check_same_thread=False)
     db.execute('PRAGMA query_only = 1')
+    db.execute(_cache)
     db.execute('BEGIN')
     _check(db)
     db.set_progress_handler(lambda: time.monotonic() > until, 100_000)
@@ -54,6 +56,7 @@ def for_reading(
 def for_writing(path:Path)->sqlite3.Connection:
     "A connection that writes beside those that read."
     db = sqlite3.connect(path, timeout=most_seconds, isolation_level=None)
+    db.execute(_cache)
     db.execute('PRAGMA synchronous = NORMAL') # what a power cut takes is read from the bucket once more
     _check(db)
     return db

@@ -15,10 +15,12 @@ from .entry import Entry
 from .errors import IntegrityError, because
 from .where import instant, moment
 
-# %% ../nbs/33a_snapshot.ipynb #1194c51a
+# %% ../nbs/33a_snapshot.ipynb #d2b85250
+_encode = json.JSONEncoder(separators=(',', ':')).encode # `json.dumps` would make one for each line
+
 def as_line(entry:Entry)->str:
     "`entry` as one line of JSON, in ASCII."
-    return json.dumps({**vars(entry), 'created':instant(entry.created)}, separators=(',', ':'))
+    return _encode({**vars(entry), 'created':instant(entry.created)})
 
 # %% ../nbs/33a_snapshot.ipynb #5f996171
 _known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(Entry)} # and whether each must be there

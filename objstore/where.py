@@ -7,12 +7,13 @@ __all__ = ['Value', 'Node', 'fields', 'words', 'most_nested', 'most_values', 'Na
            'Joined', 'spelt', 'name_of', 'listed', 'marked', 'Token', 'tokens', 'instant', 'moment', 'number', 'parse',
            'parse_order']
 
-# %% ../nbs/32_where.ipynb #c261d7fe
+# %% ../nbs/32_where.ipynb #fcb7a41b
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import NoReturn
 from .errors import ConfigError
 
@@ -62,7 +63,7 @@ class Joined:
 
 Node = Compare|Like|In|IsNull|Not|Joined
 
-# %% ../nbs/32_where.ipynb #bf66c7b1
+# %% ../nbs/32_where.ipynb #d394d2a9
 fields = {'key':'text', 'version':'number', 'size':'number', 'created':'time', 'author':'text', 'message':'text'} # and what each holds
 words = {'and', 'or', 'not', 'like', 'escape', 'in', 'between', 'is', 'null', 'true', 'false', 'asc', 'desc'}
 
@@ -72,6 +73,7 @@ def _quoted(part, alone):
     plain = re.fullmatch(r'[^\W\d]\w*', part) and not (alone and part.lower() in words)
     return part if plain else '"' + part.replace('"', '""') + '"'
 
+@lru_cache(maxsize=10_000) # the same few names are in every version
 def spelt(
     path:tuple[str, ...], # of a metadata name
 )->str:

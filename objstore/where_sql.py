@@ -11,30 +11,33 @@ from dataclasses import dataclass, field
 from typing import Any
 from .where import Compare, In, IsNull, Joined, Like, Name, Node, Not, Value, fields, number, spelt
 
-# %% ../nbs/32a_where_sql.ipynb #b540213d
+# %% ../nbs/32a_where_sql.ipynb #81a8b7c0
 columns = {name: f'v.{name}' for name in fields} # where the index keeps them
 types = ('number', 'text', 'boolean', 'list', 'object')
 _only = {'number':"{0} < ''", 'text':"{0} >= '' AND {0} < x''", 'boolean':"{0} >= x'' AND {0} < x'02'"}
+
+_held = (('text', str), ('boolean', bool), ('list', list), ('object', dict), ('number', (int, float))) # a subclass counts, such as NumPy's float
+_kinds = {str:'text', bool:'boolean', int:'number', float:'number', list:'list', dict:'object'}
 
 def type_of(
     value:Any, # of JSON, and not null
 )->str:
     "The JSON type of a value, one of `types`."
-    return next((kind for kind,held in (('text', str), ('boolean', bool), ('list', list), ('object', dict)) if isinstance(value, held)), 'number')
+    return _kinds.get(type(value)) or next(kind for kind,held in _held if isinstance(value, held))
 
 def type_sql(column:str)->str:
     "What tells the type of a column's value: its place in `types`, or null."
     return f"(({column} >= '') + ({column} >= x'') + ({column} >= x'02') + ({column} >= x'03'))"
 
-# %% ../nbs/32a_where_sql.ipynb #5ff2ffe6
+# %% ../nbs/32a_where_sql.ipynb #0386725c
 _blobs = {'list':b'\2', 'object':b'\3'}
 
 def kept(value:Any)->int|float|str|bytes|None:
     "`value` as the index keeps it. Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes `?`."
     if value is None: return None
     kind = type_of(value)
-    if kind == 'text': return value.encode('utf-8', 'replace').decode()
-    if kind == 'number': return value if isinstance(value, float) else number(str(value))
+    if kind == 'text': return value if value.isascii() else value.encode('utf-8', 'replace').decode()
+    if kind == 'number': return value if isinstance(value, float) or -2**63 <= value < 2**63 else number(str(value))
     return bytes([value]) if kind == 'boolean' else _blobs[kind]
 
 # %% ../nbs/32a_where_sql.ipynb #8181517b
