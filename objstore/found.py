@@ -48,7 +48,7 @@ def grid(
 
 _nothing = Entry('', 1, '')
 
-# %% ../nbs/33b_found.ipynb #e58671a0
+# %% ../nbs/33b_found.ipynb #4afd51ff
 _plain = ('key', 'version', 'created', 'size', 'author', 'message', 'content_type', 'sha256', 'id')
 
 def frame_columns(entries:Sequence[Entry])->dict[str, list]:
@@ -58,7 +58,8 @@ def frame_columns(entries:Sequence[Entry])->dict[str, list]:
     fixed = set(columns)
     for at,name,value in ((at, name, value) for at,entry in enumerate(entries) for name,value in flat(entry.metadata) if not isinstance(value, dict)):
         name = f'metadata.{name}' if name in fixed else name
-        columns.setdefault(name, [None] * len(entries))[at] = json.dumps(value) if isinstance(value, list) else value
+        if name not in columns: columns[name] = [None] * len(entries)
+        columns[name][at] = json.dumps(value) if isinstance(value, list) else value
     return {name: [kept(value) if isinstance(value, str) else value for value in values] for name,values in columns.items()}
 
 # %% ../nbs/33b_found.ipynb #3b1769dd

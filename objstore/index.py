@@ -127,7 +127,7 @@ _a = {'number':'a number', 'text':'text', 'boolean':'true or false', 'list':'a l
 
 def _versions(n): return f"{n:,} version{'s' * (n != 1)}"
 
-# %% ../nbs/33d_index.ipynb #fb98ad51
+# %% ../nbs/33d_index.ipynb #cdb95605
 _in_order = 'ORDER BY v.key, v.version DESC'
 
 def _cursor(db): return db.execute('SELECT cursor FROM state').fetchone()[0]
@@ -141,7 +141,7 @@ def _search(db, where, order_by, limit, latest):
     names = Names(db)
     known = names.columns()
     query,order = compiled(parse(where, known), known),parse_order(order_by, known) if order_by else []
-    live = 'NOT v.is_deleted' + ' AND v.is_newest' * latest
+    live = 'NOT v.is_deleted' + ' AND +v.is_newest' * latest
     db.create_function('pick', 2, names.picker())
     found = db.execute(f"""SELECT l.line FROM (SELECT v.id FROM versions v WHERE {live} AND ({query.sql})
         ORDER BY {order_sql(order, known)} LIMIT ?) f CROSS JOIN lines l ON l.id = f.id""", [*query.args, limit]).fetchall()

@@ -107,10 +107,10 @@ def _is_null(node, columns, query): return f'({columns[node.left.text]} IS NULL)
 
 _writers = {Compare:_compare, Like:_like, In:_in, IsNull:_is_null, Not:_not, Joined:_joined}
 
-# %% ../nbs/32a_where_sql.ipynb #9127bec7
+# %% ../nbs/32a_where_sql.ipynb #2b4ee521
 def order_sql(
     order:list[tuple[Name, bool]],
     columns:Mapping[str, str],
 )->str:
     "The terms of an ORDER BY: what a version lacks comes last, whichever way."
-    return ''.join(f"{columns[name.text]} IS NULL, {columns[name.text]}{' DESC' * down}, " for name,down in order) + 'v.key, v.version DESC'
+    return ''.join(f"{columns[name.text]} IS NULL, +{columns[name.text]}{' DESC' * down}, " for name,down in order) + '+v.key, +v.version DESC'
