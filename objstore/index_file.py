@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['layout', 'most_seconds', 'T', 'allowed', 'for_reading', 'for_writing', 'IndexFile']
 
-# %% ../nbs/33c_index_file.ipynb #e1c6b706
-import os, shutil, sqlite3, tempfile, time
+# %% ../nbs/33c_index_file.ipynb #df4096f8
+import errno, os, shutil, sqlite3, tempfile, time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -65,29 +65,42 @@ def _check(db):
     found = db.execute('PRAGMA user_version').fetchone()[0]
     if found != layout: raise sqlite3.DatabaseError(f'layout {found} is not a database of this release')
 
-# %% ../nbs/33c_index_file.ipynb #9b6120e6
+# %% ../nbs/33c_index_file.ipynb #0f53aae2
 T = TypeVar('T')
+_gone = 'the index was removed just now: build it from the bucket'
+
+def _sweep(left):
+    "Remove what a killed process left behind a day ago or more."
+    with suppress(OSError):
+        if left.stat().st_mtime < time.time() - 86_400: shutil.rmtree(left, ignore_errors=True)
 
 class IndexFile:
     "The SQLite file in `folder`, made when it is first written."
-    def __init__(self, folder:Path): self.folder,self.path = folder,folder/'index.sqlite'
+    def __init__(self, folder:Path): self.folder = folder
+
+    @property
+    def path(self)->Path|None:
+        "The file; `None` where there is none. It has a name of its own, so that its second half is never that of another."
+        return next(self.folder.glob('index-*.sqlite'), None)
+
     def __repr__(self): return f'{type(self).__name__}({str(self.folder)!r})'
 
     def _make(self):
         "Have a file there; of two that make it at once, one does."
-        if self.path.exists(): return
+        if self.path: return
         self.drop() # what is left of a file without its first half
         self.folder.parent.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.parent.glob('.objstore-*.tmp'): _sweep(left)
         with tempfile.TemporaryDirectory(prefix='.objstore-', suffix='.tmp', dir=self.folder.parent, ignore_cleanup_errors=True) as draft:
-            with closing(sqlite3.connect(Path(draft)/self.path.name, isolation_level=None)) as db:
+            with closing(sqlite3.connect(Path(draft)/f'index-{os.urandom(8).hex()}.sqlite', isolation_level=None)) as db:
                 db.execute('PRAGMA journal_mode = WAL')
                 db.executescript(f'BEGIN; {_tables} PRAGMA user_version = {layout}; COMMIT')
             self._place(Path(draft))
 
     def _place(self, draft):
         try: os.rename(draft, self.folder)
-        except OSError:
-            if not self.path.exists(): raise
+        except OSError as e: # somebody else made one, and may have removed it again
+            if e.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not self.path: raise
 
     def drop(self)->bool:
         "Remove the file; `False` if there was none. Whoever reads it just now reads on."
@@ -103,30 +116,32 @@ class IndexFile:
         seconds:float|None=None,                    # it may take; `most_seconds` by default
     )->T:
         "The answer. Raises `IntegrityError` if there is no file, or was none that could be read."
-        if not self.path.exists(): raise IntegrityError('there is no index here yet: build it from the bucket')
-        until = time.monotonic() + (most_seconds if seconds is None else seconds)
-        return sealed(lambda: self._ask(question, until), (sqlite3.Error,), lambda error: self._ours(error, until))
+        path,until = self.path,time.monotonic() + (most_seconds if seconds is None else seconds)
+        if not path: raise IntegrityError('there is no index here yet: build it from the bucket')
+        return sealed(lambda: self._ask(path, question, until), (sqlite3.Error,), lambda error: self._ours(error, path, until))
 
-    def _ask(self, question, until):
-        with closing(for_reading(self.path, until)) as db: return question(db)
+    def _ask(self, path, question, until):
+        with closing(for_reading(path, until)) as db: return question(db)
 
     def write(self, change:Callable[[sqlite3.Connection], T])->T:
         "What `change` returns, all that it wrote kept, or nothing if it raises. Raises `IntegrityError` as `ask` does."
-        sealed(self._make, (sqlite3.Error, OSError), lambda error: self._ours(error, 0))
-        return sealed(lambda: self._write(change), (sqlite3.Error,), lambda error: self._ours(error, 0))
+        sealed(self._make, (sqlite3.Error, OSError), lambda error: self._ours(error, self.folder.parent, 0))
+        path = self.path
+        if not path: raise IntegrityError(_gone)
+        return sealed(lambda: self._write(path, change), (sqlite3.Error,), lambda error: self._ours(error, path, 0))
 
-    def _write(self, change):
-        with closing(for_writing(self.path)) as db:
+    def _write(self, path, change):
+        with closing(for_writing(path)) as db:
             db.execute('BEGIN IMMEDIATE')
             value = change(db) # raising, it closes the connection, and with it the transaction
             db.execute('COMMIT')
             return value
 
-    def _ours(self, error, until)->BaseException:
+    def _ours(self, error, path, until)->BaseException:
         "SQLite's error as ours; a damaged file is gone after this."
         text = str(error)
         if 'interrupted' in text and time.monotonic() < until: return KeyboardInterrupt() # raised while SQLite ran, which swallows it
-        if 'unable to open' in text and not self.folder.exists(): return IntegrityError('the index was removed just now: build it from the bucket')
+        if isinstance(error, sqlite3.Error) and not path.exists(): return IntegrityError(_gone)
         if any(sign in text for sign in ('malformed', 'not a database', 'no such table', 'no such column')):
             with suppress(OSError): self.drop()
             return IntegrityError(f'the index in {self.folder} could not be read and was removed: build it from the bucket')

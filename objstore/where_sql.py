@@ -81,13 +81,14 @@ def _joined(node, columns, query):
     while len(parts) > 30: parts = [f"({f' {node.word} '.join(parts[at:at + 30])})" for at in range(0, len(parts), 30)]
     return f' {node.word} '.join(parts)
 
-# %% ../nbs/32a_where_sql.ipynb #32ab4389
+# %% ../nbs/32a_where_sql.ipynb #f81fdc1e
 def _compare(node, columns, query):
     left = columns[node.left.text]
     if isinstance(node.right, Name):
         right = columns[node.right.text]
         query.compared[node.left.text, node.right] = None
-        return f"({left} {node.op} {right} AND {type_sql(left)} = {type_sql(right)} AND {left} < x'02')"
+        one,other = type_sql(left),type_sql(right)
+        return f"({left} {node.op} {right} AND {one} = {other} AND {one} + {other} < {2 * types.index('list')})" # null where either is
     query.args.append(kept(node.right))
     query.compared[node.left.text, (type_of(node.right),)] = None
     return f"({left} {node.op} ? AND {_only[type_of(node.right)].format(left)})"
