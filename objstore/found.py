@@ -26,10 +26,10 @@ def shown(value:Any)->str:
     text = ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most_shown + 1])
     return text if len(text) <= most_shown else f'{text[:most_shown - 1]}…'
 
-# %% ../nbs/33b_found.ipynb #16425f79
+# %% ../nbs/33b_found.ipynb #b0ff4c81
 def row_of(entry:Entry)->dict[str, Any]:
     "What a table shows of a version: its fields, then its metadata, a name each."
-    row = {'key':entry.key, 'version':entry.version, 'created (UTC)':f'{entry.created:%Y-%m-%d %H:%M}', 'size':human_size(entry.size),
+    row = {'key':entry.key, 'version':entry.version, 'created (UTC)':f'{entry.created:%Y-%m-%d %H:%M}' if entry.created else None, 'size':human_size(entry.size),
            'author':entry.author, 'message':entry.message, 'aliases':', '.join(entry.aliases)}
     return {**row, **{name: value for name,value in flat(entry.metadata) if name not in row and not (value and isinstance(value, dict))}}
 

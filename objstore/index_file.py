@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 from .errors import ConfigError, IntegrityError, ObjStoreError, sealed
 
-# %% ../nbs/33c_index_file.ipynb #137544cf
+# %% ../nbs/33c_index_file.ipynb #fda889c4
 layout = 1 # the number of this layout; a file with another is made anew
 _tables = '''
 CREATE TABLE versions(id INTEGER PRIMARY KEY, key, version, size, created, author, message, is_deleted, is_newest);
@@ -21,8 +21,9 @@ CREATE UNIQUE INDEX version_of_key ON versions(key, version DESC);
 CREATE UNIQUE INDEX newest_of_key ON versions(key) WHERE is_newest;
 CREATE TABLE lines(id INTEGER PRIMARY KEY, line);
 CREATE TABLE names(id INTEGER PRIMARY KEY, name UNIQUE, types);
-CREATE TABLE state(cursor);
-INSERT INTO state VALUES (NULL);
+CREATE TABLE aliases(key, alias, version, PRIMARY KEY(key, alias)) WITHOUT ROWID;
+CREATE TABLE state(refreshed, cursor);
+INSERT INTO state VALUES (NULL, NULL);
 '''
 
 # %% ../nbs/33c_index_file.ipynb #0bfb95b0
@@ -65,7 +66,7 @@ def _check(db):
     found = db.execute('PRAGMA user_version').fetchone()[0]
     if found != layout: raise sqlite3.DatabaseError(f'layout {found} is not a database of this release')
 
-# %% ../nbs/33c_index_file.ipynb #0f53aae2
+# %% ../nbs/33c_index_file.ipynb #f55ed5c2
 T = TypeVar('T')
 _gone = 'the index was removed just now: build it from the bucket'
 
@@ -81,7 +82,11 @@ class IndexFile:
     @property
     def path(self)->Path|None:
         "The file; `None` where there is none. It has a name of its own, so that its second half is never that of another."
-        return next(self.folder.glob('index-*.sqlite'), None)
+        return sealed(self._find, (OSError,), lambda error: self._ours(error, self.folder, 0))
+
+    def _find(self):
+        try: return next((self.folder/name for name in os.listdir(self.folder) if name.endswith('.sqlite')), None)
+        except (FileNotFoundError, NotADirectoryError): return None
 
     def __repr__(self): return f'{type(self).__name__}({str(self.folder)!r})'
 

@@ -15,23 +15,23 @@ from .entry import Entry
 from .errors import IntegrityError, because
 from .where import instant, moment
 
-# %% ../nbs/33a_snapshot.ipynb #d2b85250
-_encode = json.JSONEncoder(separators=(',', ':')).encode # `json.dumps` would make one for each line
+# %% ../nbs/33a_snapshot.ipynb #482567ba
+_encode = json.JSONEncoder(separators=(',', ':'), default=instant).encode # `json.dumps` would make one for each line
 
 def as_line(entry:Entry)->str:
     "`entry` as one line of JSON, in ASCII."
-    return _encode({**vars(entry), 'created':instant(entry.created)})
+    return _encode(vars(entry))
 
-# %% ../nbs/33a_snapshot.ipynb #5f996171
+# %% ../nbs/33a_snapshot.ipynb #de5948e0
 _known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(Entry)} # and whether each must be there
 
 def entry_of(line:str|bytes)->Entry:
     "The entry that `as_line` wrote. What it does not know is left out. Raises `IntegrityError`."
     row = _object(line)
-    created = moment(str(row.get('created')))
+    times = {name: moment(str(row[name])) for name in ('created', 'changed') if row.get(name) is not None}
     fits = isinstance(row.get('key'), str) and type(row.get('version')) is int and isinstance(row.get('metadata'), dict)
-    if not (fits and created and all(name in row for name in _known if _known[name])): raise IntegrityError('a line of the snapshot is no version')
-    row = {**row, 'created':created, 'parents':tuple(row.get('parents') or ()), 'aliases':tuple(row.get('aliases') or ())}
+    if not fits or None in times.values() or any(needed and name not in row for name,needed in _known.items()): raise IntegrityError('a line of the snapshot is no version')
+    row = {**row, **times, 'parents':tuple(row.get('parents') or ()), 'aliases':tuple(row.get('aliases') or ())}
     return Entry(**{name: row[name] for name in _known if name in row})
 
 def _object(line)->dict[str, Any]:
