@@ -101,7 +101,7 @@ def read_entry(
         raise
     except (ValueError, TypeError, KeyError, RecursionError): raise IntegrityError('this is not an entry of a version: it is cut off, or somebody else put it here', key=name) from None
 
-# %% ../nbs/31_entry.ipynb #95fd1d62
+# %% ../nbs/31_entry.ipynb #4622b09c
 _names = {kind: {f.name for f in fields(kind)} - {'aliases'} for kind in (Entry, Alias)}
 _kinds:dict[str, type[Entry]|type[Alias]] = {'version':Entry, 'alias':Alias}
 _types = {'key':str, 'alias':str, 'id':str, 'change':int, 'move':int, 'metadata':dict, 'is_deleted':bool, 'is_removed':bool, 'parents':list}
@@ -117,7 +117,7 @@ def _read(values):
 
 def _typed(name, value)->Any:
     if value is None and name not in _types: return None
-    if type(value) is not _types.get(name, _types_if_any.get(name, str)): raise TypeError
+    if value is None or type(value) is not _types.get(name, _types_if_any.get(name, str)): raise TypeError
     if name in ('created', 'changed'): return _time(value)
     return tuple(value) if name == 'parents' else value
 
