@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['store_time', 'is_older', 'Limits', 'limits', 'Standing', 'standing', 'to_remove', 'prune']
 
-# %% ../nbs/35_pruning.ipynb #b38563ad
+# %% ../nbs/35_pruning.ipynb #1c95075d
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -18,6 +18,7 @@ from .errors import ConfigError, IntegrityError, NotFoundError, ObjStoreError
 from .history import Found, newest_of_each
 from .interface import Bucket
 from .layout import new_id, payload_name, payloads
+from .payloads import on_their_way
 from .report import Report, Row
 from .stats import Stats
 
@@ -108,26 +109,28 @@ def _removed_of(editor, versions, dry_run)->Iterator[Row]:
         kept = version.version in aliased and editor.set_removed(version.key, version.version, False)
         yield Row(version.key, 'kept' if kept else 'would be removed' if dry_run else 'removed', target=f'version {version.version}', size=version.size or 0)
 
-# %% ../nbs/35_pruning.ipynb #9c042e6f
+# %% ../nbs/35_pruning.ipynb #71ebca78
 def _remove_bytes(editor, limits, now, dry_run)->Iterator[Row]:
     "Remove payloads that were made, and last named, before the grace."
     bucket = editor.bucket
     old = [item for item in bucket.find_items(prefix=payloads) if is_older(item, limits.grace, now)]
     if not old: return
-    named,failed = _named(editor, limits, now)
+    named,removed,failed = _named(editor, limits, now)
     if failed: return (yield from failed)
-    go = {item.key: item.size or 0 for item in old if item.key not in named}
+    abandoned = max(limits.grace, on_their_way) if limits.grace else 0
+    go = {item.key: item.size or 0 for item in old if item.key not in named and (item.key in removed or is_older(item, abandoned, now))}
     rows = (Row(name, 'would be removed') for name in go) if dry_run else bucket.remove_items(go) if go else ()
     for row in rows: yield Row(row.key, row.state, row.error, target='bytes', size=go[row.key])
 
-def _named(editor, limits, now)->tuple[set[str|None], list[Row]]:
-    "Payloads that an entry names, or named until a moment ago; and the entries that cannot be read."
-    named,failed = set(),[]
+def _named(editor, limits, now)->tuple[set[str|None], set[str|None], list[Row]]:
+    "Payloads that an entry names, or named until a moment ago; those that one named before; and the entries that cannot be read."
+    named,removed,failed = set(),set(),[]
     versions = (found for found in newest_of_each(editor.history.found()) if found[1].version)
     for item,entry in ahead(lambda found: (found[0], _read(editor, found)), versions):
         if isinstance(entry, ObjStoreError): failed.append(Row(item.key, 'failed', entry))
-        elif not entry.is_removed or not is_older(item, limits.grace, now): named.add(entry.payload)
-    return named,failed
+        elif entry.is_removed and is_older(item, limits.grace, now): removed.add(entry.payload)
+        else: named.add(entry.payload)
+    return named,removed,failed
 
 def _read(editor, found):
     try: return editor.history.read(found)

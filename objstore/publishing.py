@@ -44,7 +44,7 @@ def check_conditions(current:Entry|None, options:PutOptions)->None:
     if options.if_match and not there: raise PreconditionError('if_match was given and there is no object')
     if options.if_match and there != options.if_match: raise PreconditionError('the object has another etag now: somebody else has published')
 
-# %% ../nbs/34d_publishing.ipynb #51821fba
+# %% ../nbs/34d_publishing.ipynb #c85b5c95
 class _Reuse:
     "What is in a bucket already."
     small,few = 2**16,16 # bytes, and how many versions a content that is smaller is compared with
@@ -79,7 +79,7 @@ class _Reuse:
         since = time.monotonic()
         now = (self.history.numbered(key, entry.version) for entry in met if digest and entry.sha256 == digest)
         entry = next((e for e in now if e and not e.is_removed and e.payload and self.bucket.store.exists(self.bucket.name, e.payload)), None)
-        return Stored(entry.payload or '', entry.size or 0, entry.sha256 or '', since) if entry else None
+        return self.payloads.reused(entry, since) if entry else None
 
 # %% ../nbs/34d_publishing.ipynb #b156565a
 def is_known(current:Entry|None, stored:Stored|None, options:Publication)->bool:
@@ -95,7 +95,7 @@ def new_entry(key:str, stored:Stored|None, options:Publication, latest:Latest)->
     if stored is None: return replace(entry, is_deleted=True)
     return replace(entry, size=stored.size, sha256=stored.sha256, metadata=options.metadata, content_type=options.content_type, payload=stored.payload)
 
-# %% ../nbs/34d_publishing.ipynb #1d8f8bf5
+# %% ../nbs/34d_publishing.ipynb #4164ac19
 class Writer(_Reuse):
     "Publishes versions in one bucket."
     def put(self, key:str, data:Data, options:Publication)->Entry:
@@ -109,9 +109,9 @@ class Writer(_Reuse):
         try: return cast(Entry, self.publish(key, stored, options, latest)[0])
         finally: self.payloads.dropped(stored.spare)
 
-    def delete(self, key:str, options:Publication)->Entry|None:
+    def delete(self, key:str, options:Publication, latest:Latest|None=None)->Entry|None:
         "Publish a version that says deleted; `None` if there is nothing to delete."
-        entry,is_new = self.publish(key, None, options)
+        entry,is_new = self.publish(key, None, options, latest)
         return entry if is_new else None
 
     def publish(self, key:str,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VersionedStore', 'VersionedBucket']
 
-# %% ../nbs/35e_versioned.ipynb #ab8900d7
+# %% ../nbs/35e_versioned.ipynb #f88c6a1f
 import time
 from dataclasses import replace
 from typing import Any
@@ -26,12 +26,12 @@ from .provenance import code_state, current_author
 from .pruning import prune
 from .publishing import Publication, Writer, check_conditions
 from .report import Report
-from .seen import Seen
+from .seen import Latest, Seen
 from .verifying import verify
 from .version import Version, Versions, version_of
 from .versioned_reading import VersionedReading, unplaced
 
-# %% ../nbs/35e_versioned.ipynb #93a71a3c
+# %% ../nbs/35e_versioned.ipynb #3ee46dc1
 class _Publishing(VersionedReading):
     "Puts, copies and removes as versions."
     def __init__(self, store:ObjectStoreInterface, *, grace:str|float='24h', author:str|None=None):
@@ -77,22 +77,23 @@ class _Publishing(VersionedReading):
             since,entry,writer = time.monotonic(),self._history(bucket).resolve(key, version),self._writer(to_bucket)
             options = self._said(PutOptions(entry.metadata, entry.content_type, if_none_match='*' if create else None), entry.message, (entry.version,) if (bucket, key) == (to_bucket, to_key) else ())
             if create: check_conditions(writer.history.latest(to_key)[1], options)
-            stored = Stored(entry.payload or '', entry.size or 0, entry.sha256 or '', since)
+            stored = writer.payloads.reused(entry, since)
             if bucket != to_bucket: stored = self._copied(bucket, stored, to_bucket, to_key)
             return version_of(to_bucket, _new(writer.publish(to_key, stored, options)))
 
     def _copied(self, bucket, stored, to_bucket, to_key)->Stored:
         "The same bytes in another bucket."
-        since,name = time.monotonic(),payload_name(to_key, new_id())
+        name = payload_name(to_key, new_id())
         self.store.copy(bucket, stored.payload, to_bucket, name)
-        return replace(stored, payload=name, since=since)
+        return replace(stored, payload=name)
 
     def _remove(self, bucket, key, version):
         with unplaced():
             history = self._history(bucket)
             if version is not None: return bool(self._has(history, key, version)) and Editor(history).remove(key, version)
-            if history.latest(key)[1] is None: return False
-            return self._writer(bucket).delete(key, self._said(PutOptions({}))) is not None
+            latest = Latest(*history.latest(key))
+            if latest.current is None or latest.current.is_deleted: return False
+            return self._writer(bucket).delete(key, self._said(PutOptions({})), latest) is not None
 
     def _has(self, history, key, version):
         "Is there such a version or alias?"
@@ -107,7 +108,7 @@ def _new(published:tuple[Entry|None, bool])->Entry:
     if published[0] is None: raise NotFoundError('no such object')
     return published[0]
 
-# %% ../nbs/35e_versioned.ipynb #59bf35cc
+# %% ../nbs/35e_versioned.ipynb #801d69e5
 class VersionedStore(_Publishing):
     """A store whose objects have versions, on any store that puts create-only.
 
@@ -163,8 +164,8 @@ class VersionedStore(_Publishing):
         with self._at('restore', bucket, key), unplaced():
             since,entry = time.monotonic(),self._editor(bucket, key).history.resolve(key, version)
             options = self._said(PutOptions(entry.metadata, entry.content_type), message or f'version {entry.version} restored', (entry.version,))
-            stored = Stored(entry.payload or '', entry.size or 0, entry.sha256 or '', since)
-            return version_of(bucket, _new(self._writer(bucket).publish(key, stored, options)))
+            writer = self._writer(bucket)
+            return version_of(bucket, _new(writer.publish(key, writer.payloads.reused(entry, since), options)))
 
     def diff(self, bucket:str, key:str, old:int|str, new:int|str|None=None)->Difference:
         "What differs between two versions; the lines, too, where both are text of at most 1 MiB. Costs four requests, and two for the lines."
