@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 _homes = {
     'connect':'urls', 'locate':'urls', 'ObjectStoreInterface':'interface', 'Bucket':'interface', 'Stats':'stats', 'Report':'report',
     'MemoryObjectStore':'backends.memory', 'LocalObjectStore':'backends.local', 'S3ObjectStore':'backends.s3',
-    'GCSObjectStore':'backends.gcs', 'AzureObjectStore':'backends.azure', 'HFObjectStore':'backends.hf',
+    'GCSObjectStore':'backends.gcs', 'AzureObjectStore':'backends.azure', 'HFObjectStore':'backends.hf', 'VersionedStore':'versioned',
 }
 __all__ = ['connect', 'locate', 'ObjectStoreInterface', 'Bucket', 'Stats', 'Report', 'MemoryObjectStore', 'LocalObjectStore', 'S3ObjectStore',
-    'GCSObjectStore', 'AzureObjectStore', 'HFObjectStore']
+    'GCSObjectStore', 'AzureObjectStore', 'HFObjectStore', 'VersionedStore']
 
 if TYPE_CHECKING:
     from .backends.azure import AzureObjectStore as AzureObjectStore
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .interface import Bucket as Bucket, ObjectStoreInterface as ObjectStoreInterface
     from .report import Report as Report
     from .stats import Stats as Stats
+    from .versioned import VersionedStore as VersionedStore
 
 
 def __getattr__(name):

@@ -109,7 +109,7 @@ def _removed_of(editor, versions, dry_run)->Iterator[Row]:
         kept = version.version in aliased and editor.set_removed(version.key, version.version, False)
         yield Row(version.key, 'kept' if kept else 'would be removed' if dry_run else 'removed', target=f'version {version.version}', size=version.size or 0)
 
-# %% ../nbs/35_pruning.ipynb #71ebca78
+# %% ../nbs/35_pruning.ipynb #94994bb3
 def _remove_bytes(editor, limits, now, dry_run)->Iterator[Row]:
     "Remove payloads that were made, and last named, before the grace."
     bucket = editor.bucket
@@ -122,14 +122,16 @@ def _remove_bytes(editor, limits, now, dry_run)->Iterator[Row]:
     rows = (Row(name, 'would be removed') for name in go) if dry_run else bucket.remove_items(go) if go else ()
     for row in rows: yield Row(row.key, row.state, row.error, target='bytes', size=go[row.key])
 
-def _named(editor, limits, now)->tuple[set[str|None], set[str|None], list[Row]]:
+def _named(editor, limits, now)->tuple[set[str], set[str], list[Row]]:
     "Payloads that an entry names, or named until a moment ago; those that one named before; and the entries that cannot be read."
-    named,removed,failed = set(),set(),[]
+    named:set[str] = set()
+    removed:set[str] = set()
+    failed = []
     versions = (found for found in newest_of_each(editor.history.found()) if found[1].version)
     for item,entry in ahead(lambda found: (found[0], _read(editor, found)), versions):
         if isinstance(entry, ObjStoreError): failed.append(Row(item.key, 'failed', entry))
-        elif entry.is_removed and is_older(item, limits.grace, now): removed.add(entry.payload)
-        else: named.add(entry.payload)
+        elif entry.is_removed and is_older(item, limits.grace, now): removed.add(entry.payload or '')
+        else: named.add(entry.payload or '')
     return named,removed,failed
 
 def _read(editor, found):
