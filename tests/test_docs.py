@@ -1,6 +1,8 @@
 "The documents tell the truth: the README runs, promises are kept, every public name says what it is."
 import ast, os, re, subprocess, sys
 import pytest
+from objstore.backend import capabilities
+from objstore.commands.verbs import stores
 from tests import readme
 from tests.notebooks import fence, functions, modules, numbered, root
 
@@ -15,6 +17,13 @@ def readme_text():
 
 def test_readme_is_what_the_index_notebook_makes():
     assert readme.is_current(), 'run `python -m tests.readme`'
+
+
+def test_the_readme_shows_what_the_stores_claim(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(('AZURE_', 'STORAGE_', 'GOOGLE_'))]: monkeypatch.delenv(name)
+    rows = list(stores())
+    for name in capabilities: assert f"| `{name}` | {' | '.join('yes' if row[name] else '–' for row in rows)} |" in readme_text()
+    assert f"| | {' | '.join('`' + row['store'] + '`' for row in rows)} |" in readme_text()
 
 
 def test_first_screen_of_the_readme_is_a_program_that_runs(tmp_path):
