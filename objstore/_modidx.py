@@ -2019,6 +2019,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'objstore.history._Reading': ('history.html#_reading', 'objstore/history.py'),
                                   'objstore.history._Reading.__init__': ('history.html#_reading.__init__', 'objstore/history.py'),
                                   'objstore.history._Reading._items': ('history.html#_reading._items', 'objstore/history.py'),
+                                  'objstore.history._Reading._text': ('history.html#_reading._text', 'objstore/history.py'),
                                   'objstore.history._Reading.found': ('history.html#_reading.found', 'objstore/history.py'),
                                   'objstore.history._Reading.read': ('history.html#_reading.read', 'objstore/history.py'),
                                   'objstore.history._Reading.readable': ('history.html#_reading.readable', 'objstore/history.py'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Found', 'Known', 'newest_of_each', 'History', 'with_aliases']
 
-# %% ../nbs/34_history.ipynb #88d36c78
+# %% ../nbs/34_history.ipynb #2a03cc7e
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -13,9 +13,10 @@ from dataclasses import replace
 from itertools import chain, islice
 from .ahead import ahead
 from .entry import Alias, Entry, read_entry
-from .errors import IntegrityError, NotFoundError, ObjStoreError, nearest
+from .errors import IntegrityError, NotFoundError, PreconditionError, nearest
 from .interface import Bucket
 from .layout import Place, alias_stem, entries, folder_of, place_of
+from .retry import retry
 from .series import turned
 from .stats import Stats
 
@@ -47,7 +48,7 @@ def newest_of_each(
         if place.subject != last: yield item,place
         last = place.subject
 
-# %% ../nbs/34_history.ipynb #28a24365
+# %% ../nbs/34_history.ipynb #e6b889c9
 class _Reading:
     "Entries as they are listed, and what they say."
     def __init__(self, bucket:Bucket, known:Known|None=None): self.bucket,self.known = bucket,known or Known()
@@ -73,10 +74,16 @@ class _Reading:
         item,place = found
         entry = self.known.get(item)
         if entry is None:
-            entry = read_entry(self.bucket.get(item.key), item.key)
+            entry = read_entry(self._text(item), item.key)
             if not _belongs(entry, place): raise IntegrityError('this entry is of another version than its name says: somebody has moved it', key=item.key)
             self.known.keep(item, entry)
         return entry
+
+    def _text(self, item)->bytes:
+        # As `get`, without what a stream needs: a first index reads a hundred thousand of these.
+        store = self.bucket.store
+        try: return retry(lambda: store._get_whole(self.bucket.name, item), store.patience)
+        except PreconditionError: raise NotFoundError('the entry is another by now: the bucket has been made anew') from None
 
     def readable(self, found:Found)->Entry|Alias|None:
         "The same, or `None` and a warning where it cannot be read."
