@@ -2226,6 +2226,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'objstore.large': { 'objstore.large.Large': ('large.html#large', 'objstore/large.py'),
                                 'objstore.large.Large.__init__': ('large.html#large.__init__', 'objstore/large.py'),
                                 'objstore.large.Large._begin': ('large.html#large._begin', 'objstore/large.py'),
+                                'objstore.large.Large._counted': ('large.html#large._counted', 'objstore/large.py'),
                                 'objstore.large.Large._crc32': ('large.html#large._crc32', 'objstore/large.py'),
                                 'objstore.large.Large._end': ('large.html#large._end', 'objstore/large.py'),
                                 'objstore.large.Large._fetch_part': ('large.html#large._fetch_part', 'objstore/large.py'),

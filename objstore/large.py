@@ -21,7 +21,7 @@ from .parts import PartFile, Span, spans
 from .payload import Content
 from .receive import file_digest, tried
 
-# %% ../nbs/40f_large.ipynb #adada15c
+# %% ../nbs/40f_large.ipynb #e5c74e83
 class Large:
     "A large object on its way: a job that turns into one job a part."
     def __init__(self, fetch:Fetch, run:Run):
@@ -74,17 +74,23 @@ class Large:
         if error: raise error
 
     def _pieces(self, span:Span)->Iterator[Content]:
-        "The bytes of a part, counted; what is to be fetched again is not."
-        f,counted,crc = self.fetch,0,0
-        summed = self._checksum is not None and self._checksum[0] == 'crc32'
+        "The bytes of a part, summed up where that is what they are held to."
+        f,crc = self.fetch,0
+        is_summed = self._checksum is not None and self._checksum[0] == 'crc32'
+        for piece in self._counted(f.bucket.store._get_part(f.bucket.name, f.stats, *span)):
+            if is_summed: crc = crc32(piece, crc)
+            yield piece
+        self._sums[span] = crc
+
+    def _counted(self, pieces:Iterator[Content])->Iterator[Content]:
+        "`pieces`, counted; what is to be fetched again is not."
+        counted = 0
         try:
-            for piece in f.bucket.store._get_part(f.bucket.name, f.stats, *span):
+            for piece in pieces:
                 self.run.check()
-                if summed: crc = crc32(piece, crc)
                 yield piece
                 self.run.count(len(piece))
                 counted += len(piece)
-            self._sums[span] = crc
         except BaseException:
             self.run.count(-counted)
             raise
