@@ -34,10 +34,10 @@ class VersionReader(Reader):
     def __next__(self):
         with unplaced(): return super().__next__()
 
-# %% ../nbs/35d_versioned_reading.ipynb #c145ed5f
+# %% ../nbs/35d_versioned_reading.ipynb #dc930384
 class _Buckets(ObjectStoreInterface):
     "The buckets of the store below, and what is known of each."
-    can = frozenset({'if_match', 'if_none_match', 'metadata', 'content_type', 'odd_keys', 'versions'})
+    can = frozenset({'if_match', 'if_none_match', 'metadata', 'content_type', 'odd_keys', 'versions', 'version_removal'})
 
     def __init__(self,
         store:ObjectStoreInterface,     # any that puts create-only

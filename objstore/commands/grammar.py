@@ -98,10 +98,10 @@ commands['versions'] = Command('the kept states of an object, newest first', {**
   objstore versions s3://lab/model.bin
   objstore cat s3://lab/model.bin --version V > former.bin''', ('version', 'size', 'last_modified', 'state', 'etag'))
 
-# %% ../../nbs/54_grammar.ipynb #843c8560
+# %% ../../nbs/54_grammar.ipynb #a0a743d4
 commands['stores'] = Command('which kind of store can do what (an account, server or disk may differ)', {**_json}, '''
   objstore stores
-  objstore stores --json''', ('store', 'if_match', 'if_none_match', 'metadata', 'content_type', 'odd_keys', 'versions', 'presign', 'atomic_batch'), reaches=False)
+  objstore stores --json''', ('store', 'if_match', 'if_none_match', 'metadata', 'content_type', 'odd_keys', 'versions', 'version_removal', 'presign', 'atomic_batch'), reaches=False)
 
 # %% ../../nbs/54_grammar.ipynb #89e599cf
 commands['cat'] = Command('write the bytes of objects to stdout', {**_urls,
