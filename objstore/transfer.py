@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Place', 'opened', 'fetches', 'download', 'is_uploaded', 'files_below', 'upload', 'sync', 'Fetch', 'Progress', 'fetch']
 
-# %% ../nbs/40h_transfer.ipynb #0f4f51b2
+# %% ../nbs/40h_transfer.ipynb #ffb0350c
 import os, time
 from collections.abc import Callable, Iterator
 from hashlib import md5
@@ -19,6 +19,7 @@ from .fetch import Fetch, Progress, fetch
 from .filenames import file_name, key_of
 from .interface import Bucket
 from .keys import Filter, check_key, item_filter
+from .marks import is_marked
 from .parts import part_size
 from .payload import PutOptions
 from .receive import file_digest, tried
@@ -68,7 +69,7 @@ def download(
     bucket,prefix = opened(source, prefix)
     return fetch(fetches(bucket, folder, filter, prefix), max_workers=max_workers, progress=progress, dry_run=dry_run)
 
-# %% ../nbs/40h_transfer.ipynb #68dbfa95
+# %% ../nbs/40h_transfer.ipynb #329f3bbf
 def is_uploaded(path:str, there:Stats|None, checksum:tuple[str, str]|None)->bool:
     "Is the file at `path` what the store holds? Not if it cannot be read, which shows when it is uploaded."
     try: return there is not None and _same(path, os.stat(path), there, checksum)
@@ -76,6 +77,7 @@ def is_uploaded(path:str, there:Stats|None, checksum:tuple[str, str]|None)->bool
 
 def _same(path, status, there, checksum):
     if there.size != status.st_size: return False
+    if is_marked(status, there): return True # it was downloaded from there
     if checksum: return file_digest(checksum[0], path) == checksum[1]
     return there.last_modified is not None and there.last_modified.timestamp() >= status.st_mtime
 

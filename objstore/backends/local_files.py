@@ -43,7 +43,7 @@ def on_disk()->Iterator[None]:
     except ObjStoreError: raise # many of ours are OSErrors too
     except OSError as e: raise disk_error(e) from because(e)
 
-# %% ../../nbs/21a_local_files.ipynb #7ea962b9
+# %% ../../nbs/21a_local_files.ipynb #d8a28663
 class ObjectFile:
     "The file of one object, held open: an iterator over its bytes that lets go of it at the end."
     def __init__(self,
@@ -53,7 +53,9 @@ class ObjectFile:
         self._descriptor,self._left = -1,0
         self._descriptor = _open(folder, name)
         self.status = os.fstat(self._descriptor)
-        if not stat.S_ISREG(self.status.st_mode): raise NotFoundError('no such object')
+        if stat.S_ISREG(self.status.st_mode): return
+        self.close() # not when somebody forgets the error
+        raise NotFoundError('no such object')
 
     def stats(self, bucket:str, key:str)->Stats:
         "What is known of the object, with metadata and content type."
