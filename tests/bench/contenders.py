@@ -12,7 +12,7 @@ part_size = 16 * 2**20
 def objstore_bucket(bucket):
     "Our bucket."
     from objstore import connect
-    return connect('s3://').bucket(bucket)
+    return connect(os.environ['OBJSTORE_BENCH_STORE']).bucket(bucket)
 
 
 def objstore_down(bucket, folder, threads):
@@ -106,20 +106,13 @@ def boto3_up_big(bucket, folder, threads):
     boto3_client().upload_file(path, bucket, path.name, Config=TransferConfig(max_concurrency=threads))
 
 
-def objstore_gcs_down(bucket, folder, threads):
-    "Ours, from Cloud Storage."
-    from objstore import connect
-    from objstore.transfer import download
-    download(connect('gs://').bucket(bucket), folder, max_workers=threads).raise_failed()
-
-
 def google_client():
     "Google's client; the emulator's address is in the environment."
     from google.cloud import storage
     return storage.Client(project='test')
 
 
-def google_gcs_down(bucket, folder, threads, kind='process'):
+def google_down(bucket, folder, threads, kind='process'):
     "Google's own transfer of many, as its documentation shows it: with processes."
     from google.cloud.storage import transfer_manager
     client = google_client()
@@ -129,21 +122,47 @@ def google_gcs_down(bucket, folder, threads, kind='process'):
         if isinstance(error, Exception): raise error
 
 
-def google_gcs_down_big(bucket, folder, threads, kind='process'):
+def google_down_big(bucket, folder, threads, kind='process'):
     "Google's own transfer of one in chunks, likewise."
     from google.cloud.storage import transfer_manager
     blob, = google_client().list_blobs(bucket)
     transfer_manager.download_chunks_concurrently(blob, str(folder/blob.name), worker_type=kind, max_workers=threads)
 
 
-def google_threads_gcs_down(bucket, folder, threads):
+def google_threads_down(bucket, folder, threads):
     "The same with threads."
-    google_gcs_down(bucket, folder, threads, 'thread')
+    google_down(bucket, folder, threads, 'thread')
 
 
-def google_threads_gcs_down_big(bucket, folder, threads):
+def google_threads_down_big(bucket, folder, threads):
     "The same with threads."
-    google_gcs_down_big(bucket, folder, threads, 'thread')
+    google_down_big(bucket, folder, threads, 'thread')
+
+
+def azure_container(name):
+    "azure-storage-blob's client of a container."
+    from azure.storage.blob import ContainerClient
+    return ContainerClient.from_connection_string(os.environ['AZURE_STORAGE_CONNECTION_STRING'], name)
+
+
+def azure_down(bucket, folder, threads):
+    "Azure's download_blob in threads."
+    with azure_container(bucket) as container, ThreadPoolExecutor(threads) as pool:
+        def fetch(name): (folder/name).write_bytes(container.download_blob(name).readall())
+        list(pool.map(fetch, container.list_blob_names()))
+
+
+def azure_down_big(bucket, folder, threads):
+    "Azure's own threads, on one object."
+    with azure_container(bucket) as container:
+        name, = container.list_blob_names()
+        with open(folder/name, 'wb') as file: container.download_blob(name, max_concurrency=threads).readinto(file)
+
+
+def huggingface_hub_down(bucket, folder, threads):
+    "The Hub's own snapshot of a repository, which does for big files, too."
+    from huggingface_hub import snapshot_download
+    snapshot_download(bucket.removeprefix('models/'), local_dir=folder, max_workers=threads)
 
 
 if __name__ == '__main__': globals()[sys.argv[1]](sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

@@ -7,22 +7,22 @@ every = 97 # of the small files one in so many is compared byte by byte
 
 
 def make(folder, factor):
-    """Folders of random files: `small`, `big` of one, and `ten` that are the same file under ten names; for Cloud Storage
-    `some` of the small ones, and a `quarter` of the big one."""
+    """Folders of random files: `small` and `some` of them, `big` of one, `quarter` of its first quarter, and `ten` that are it
+    under ten names."""
     chance = random.Random(97)
-    for name in ('small', 'big', 'ten', 'some', 'quarter'): (folder/name).mkdir(parents=True)
+    for name in ('small', 'some', 'big', 'quarter', 'ten'): (folder/name).mkdir(parents=True)
     for n in range(max(1, round(5000 * factor))): (folder/'small'/f'{n:05}.bin').write_bytes(chance.randbytes(10 * 1024))
+    for n in range(max(1, round(2000 * factor))): os.link(folder/'small'/f'{n:05}.bin', folder/'some'/f'{n:05}.bin')
     with (folder/'big'/'big.bin').open('wb') as file:
         for _ in range(max(1, round(1024 * factor))): file.write(chance.randbytes(block))
-    for n in range(10): os.link(folder/'big'/'big.bin', folder/'ten'/f'{n}.bin')
-    for n in range(max(1, round(2000 * factor))): os.link(folder/'small'/f'{n:05}.bin', folder/'some'/f'{n:05}.bin')
     with (folder/'big'/'big.bin').open('rb') as whole, (folder/'quarter'/'quarter.bin').open('wb') as file:
         for _ in range(max(1, round(256 * factor))): file.write(whole.read(block))
+    for n in range(10): os.link(folder/'big'/'big.bin', folder/'ten'/f'{n}.bin')
 
 
 def sizes(folder):
-    "The files in `folder`, by name."
-    with os.scandir(folder) as entries: return {entry.name: entry.stat().st_size for entry in entries}
+    "The files in `folder`, by name; a folder in it is of the Hub's client, which keeps notes there."
+    with os.scandir(folder) as entries: return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
 
 
 def marks(folder):
