@@ -5,25 +5,25 @@
 # %% auto #0
 __all__ = ['fetch', 'Fetch', 'Progress']
 
-# %% ../nbs/40g_fetch.ipynb #37517e65
+# %% ../nbs/40g_fetch.ipynb #34eb107e
 import os, time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from .checksum import digest
 from .crew import Job
 from .errors import *
 from .fetch_plan import Fetch, check_space, found, obstacles
 from .fetch_run import Progress, Run, row_of
 from .keys import check_key
 from .large import Large
-from .marks import is_marked
 from .parts import leftovers, part_size
-from .receive import check_content, disk_error, tried, write_file
+from .receive import check_content, disk_error, is_there, tried, write_file
 from .report import Report
 
 _all_ = ['Fetch', 'Progress']
 
-# %% ../nbs/40g_fetch.ipynb #cf40845a
+# %% ../nbs/40g_fetch.ipynb #3b0774aa
 def _job(f:Fetch, run:Run)->Job:
     return Large(f, run).begin if (f.stats.size or 0) > part_size else lambda: _small(f, run)
 
@@ -37,11 +37,12 @@ def _fetch_small(f, run):
     check_key(f.stats.key) # others can put what we would not
     content = check_content(read(), store._checksum(f.stats), read)
     if len(content) != f.stats.size: raise IntegrityError(f'{len(content):,} bytes came of {f.stats.size or 0:,}')
+    f.check_sha256(lambda: digest('sha256', content))
     run.check() # what begins now may be cut off by the end of the program
     write_file(f.path, content, f.stats)
     run.count(len(content))
 
-# %% ../nbs/40g_fetch.ipynb #4d463d49
+# %% ../nbs/40g_fetch.ipynb #fc952e3d
 def fetch(
     fetches:Iterable[Fetch],
     *,
@@ -57,15 +58,16 @@ def fetch(
     there = found(fetches)
     problems = obstacles(fetches, there)
     if problems: raise ConfigError(f"{'; '.join(problems[:10])}{f'; and {len(problems) - 10} more' if problems[10:] else ''}: nothing was fetched")
-    todo = [f for f in fetches if not (f.path in there and is_marked(there[f.path], f.stats))]
+    todo = [f for f in fetches if not (f.path in there and is_there(f, there[f.path]))]
     check_space(todo)
     rows = {id(f): row_of(f, 'planned') for f in todo} if dry_run else _done(todo, max_workers, progress)
+    if not dry_run: _clear([f for f in todo if rows[id(f)].error and f.path in there and f.is_known(there[f.path])])
     def again(failed):
         paths = {row.target for row in failed}
         return fetch([_fresh(f) for f in fetches if f.path in paths], max_workers=max_workers, progress=progress)
     return Report([rows.get(id(f)) or row_of(f, 'skipped') for f in fetches], again)
 
-# %% ../nbs/40g_fetch.ipynb #645adb91
+# %% ../nbs/40g_fetch.ipynb #a5805150
 def _fresh(f):
     "The same fetch of what the object is now; of what it was, if it cannot be asked."
     try: return replace(f, stats=f.bucket.get_stats(f.stats.key))
@@ -77,6 +79,11 @@ def _prepare(folder):
     except OSError as e: raise disk_error(e) from e
     for path in leftovers(folder, time.time()):
         with suppress(OSError): os.unlink(path)
+
+def _clear(wrong):
+    "Leave no file that is the object and not what was expected of it."
+    for f in wrong:
+        with suppress(FileNotFoundError): os.unlink(f.path)
 
 def _done(todo, max_workers, progress):
     for folder in {os.path.dirname(f.path) for f in todo}: _prepare(folder)

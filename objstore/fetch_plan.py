@@ -5,23 +5,37 @@
 # %% auto #0
 __all__ = ['Fetch', 'found', 'obstacles', 'check_space']
 
-# %% ../nbs/40c_fetch_plan.ipynb #df319acd
+# %% ../nbs/40c_fetch_plan.ipynb #09b9df4a
 import os, shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from stat import S_ISDIR
-from .errors import ObjStoreError
+from .errors import IntegrityError, ObjStoreError
 from .interface import Bucket
+from .marks import is_marked
 from .parts import kept, part_size
 from .stats import Stats, human_size
 
-# %% ../nbs/40c_fetch_plan.ipynb #f1bd610c
+# %% ../nbs/40c_fetch_plan.ipynb #e21daf15
 @dataclass(frozen=True)
 class Fetch:
     "One object and the file it becomes."
     bucket:Bucket
     stats:Stats  # of a listing, or of `get_stats`
     path:str     # absolute; its folder is made
+    sha256:str|None=None # that the content must have, in hex
+
+    def is_known(self, status:os.stat_result)->bool:
+        "Is the file with this status the object, as far as can be told without reading it?"
+        return is_marked(status, self.stats)
+
+    def check_sha256(self,
+        digest:Callable[[], str], # of what came, in hex; called where one is expected
+    )->None:
+        "Raise `IntegrityError` unless the content is the one that was expected."
+        there = digest() if self.sha256 else None
+        if there != self.sha256: raise IntegrityError(f'its sha256 is {there}, and {self.sha256} was expected: the object is another one')
 
 # %% ../nbs/40c_fetch_plan.ipynb #59e40154
 def found(fetches:list[Fetch])->dict[str, os.stat_result]:

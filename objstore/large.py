@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Large']
 
-# %% ../nbs/40f_large.ipynb #0f8c967f
+# %% ../nbs/40f_large.ipynb #eb98dd19
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,12 +16,12 @@ from .crew import Job, Stopped
 from .errors import *
 from .fetch_plan import Fetch, found
 from .fetch_run import Run
-from .marks import is_marked, mark
+from .marks import mark
 from .parts import PartFile, Span, spans
 from .payload import Content
-from .receive import file_digest, tried
+from .receive import file_digest, is_there, tried
 
-# %% ../nbs/40f_large.ipynb #e5c74e83
+# %% ../nbs/40f_large.ipynb #629ca3b0
 class Large:
     "A large object on its way: a job that turns into one job a part."
     def __init__(self, fetch:Fetch, run:Run):
@@ -43,7 +43,7 @@ class Large:
         self.file = self._stack.enter_context(PartFile.opened(Path(f.path), f'{f.bucket!r} {f.stats.key} {f.stats.etag}', self._size))
         self.run.check() # the wait for another process may have been long
         there = found([f]).get(f.path)
-        if there and is_marked(there, f.stats): return self._is_there()
+        if there and is_there(f, there, self.run.check): return self._is_there()
         self._checksum = f.bucket.store._whole_checksum(f.stats)
         return self._jobs()
 
@@ -103,6 +103,7 @@ class Large:
     def _named(self)->bool:
         "Give the file its name, if it is the object."
         if not self._is_right(): return False
+        self.fetch.check_sha256(lambda: file_digest('sha256', self.file.data, self.run.check))
         mark(self.file.data, self.fetch.stats)
         self.file.finish()
         return True
