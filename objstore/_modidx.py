@@ -608,6 +608,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'objstore/backends/hf.py'),
                                       'objstore.backends.hf._HFReading._read': ('hf.html#_hfreading._read', 'objstore/backends/hf.py'),
                                       'objstore.backends.hf._HFReading._told': ('hf.html#_hfreading._told', 'objstore/backends/hf.py'),
+                                      'objstore.backends.hf._HFReading.snapshot': ( 'hf.html#_hfreading.snapshot',
+                                                                                    'objstore/backends/hf.py'),
                                       'objstore.backends.hf._check_apart': ('hf.html#_check_apart', 'objstore/backends/hf.py'),
                                       'objstore.backends.hf._is_large': ('hf.html#_is_large', 'objstore/backends/hf.py'),
                                       'objstore.backends.hf._matching': ('hf.html#_matching', 'objstore/backends/hf.py'),

@@ -23,14 +23,16 @@ from ..payload import PutOptions, Reader, ReadOptions
 from ..report import Row
 from ..stats import Stats
 
-# %% ../../nbs/25h_hf.ipynb #d5f132c2
+# %% ../../nbs/25h_hf.ipynb #6de046dd
 class Login:
     "The token that is current; never shown."
     every = 60 # seconds
 
-    def __init__(self, given:str|None=None): self._given,self._known,self._when = given,None,None
+    def __init__(self, given:str|None=None, anonymous:bool=False):
+        self._given,self._anonymous,self._known,self._when = given,anonymous,None,None
 
     def __call__(self)->str|None:
+        if self._anonymous: return None
         if self._when is None or time.monotonic() - self._when > self.every: self._known,self._when = hub_token(self._given),time.monotonic()
         return self._known
 
@@ -71,7 +73,7 @@ def file_part(
             start += len(part)
             yield part
 
-# %% ../../nbs/25h_hf.ipynb #a34debcb
+# %% ../../nbs/25h_hf.ipynb #59633546
 class _HFOptions(ObjectStoreInterface):
     "What a store of the Hub was opened with, and what follows from it."
     scheme,bucket_segments = 'hf',3
@@ -82,13 +84,15 @@ class _HFOptions(ObjectStoreInterface):
     def __init__(self, *,
         endpoint:str|None=None, # the Hub's URL; env HF_ENDPOINT
         token:str|None=None,    # env HF_TOKEN, then the login of `hf auth login`; never shown, never pickled
+        anonymous:bool=False,   # show no token: what is open to all
     ):
-        self._endpoint,self._token = endpoint,token
+        if token and anonymous: raise ConfigError('give token or anonymous=True, not both')
+        self._endpoint,self._token,self._anonymous = endpoint,token,anonymous
         hub_endpoint(endpoint)
 
-    def __getstate__(self): return {'endpoint':self._endpoint}
+    def __getstate__(self): return {'endpoint':self._endpoint, 'anonymous':self._anonymous}
     def __setstate__(self, options): self.__init__(**options)
-    def __repr__(self): return f"HFObjectStore({f'endpoint={self._endpoint!r}' if self._endpoint else ''})"
+    def __repr__(self): return f"HFObjectStore({', '.join(f'{n}={v!r}' for n,v in self.__getstate__().items() if v)})"
 
     @property
     def url(self)->str:
@@ -96,7 +100,7 @@ class _HFOptions(ObjectStoreInterface):
         return f'hf://?endpoint={self._endpoint}' if self._endpoint else 'hf://'
 
     @cached_property
-    def _hub(self): return HubRequests(hub_endpoint(self._endpoint), Login(self._token), self.patience.stall)
+    def _hub(self): return HubRequests(hub_endpoint(self._endpoint), Login(self._token, self._anonymous), self.patience.stall)
 
     @cached_property
     def _commits(self): return HubCommits(self._hub, self.patience)
@@ -164,7 +168,7 @@ class _HFBuckets(_HFOptions):
         if place.kind not in repositories: return self._lake.items(place, bucket, prefix, delimiter, start_after)
         return list_files(self._hub, place, bucket, prefix=prefix, delimiter=delimiter, start_after=start_after, limit=limit, patience=self.patience)
 
-# %% ../../nbs/25h_hf.ipynb #0864a9ac
+# %% ../../nbs/25h_hf.ipynb #3c4d80ca
 class _HFReading(_HFBuckets):
     def _get_stats(self, bucket, key, version):
         place = place_of(bucket)
@@ -173,6 +177,17 @@ class _HFReading(_HFBuckets):
         there = entries_at(self._hub, place, [key], version, times=True)
         if not is_file(there, key): raise NotFoundError('no such object')
         return item_stats(bucket, there[key])
+
+    def snapshot(self, bucket:str,
+        keys:list[str]|None=None, # only these; of them, what is there
+    )->list[Stats]:               # items of the bucket at its commit of this moment, without times
+        "Files of a repository as they are now: what is read of them later is of one state, whoever changes it meanwhile. Costs a request for each thousand, and one more."
+        with self._at('snapshot', bucket):
+            place = place_of(self._bucket(bucket))
+            there = f'{place.kind}/{place.id}@{self._commits.head(place)}'
+            if keys is None: return list(list_files(self._hub, place_of(there), there, patience=self.patience))
+            found = entries_at(self._hub, place_of(there), [key for key in keys if is_kept(key)])
+            return [item_stats(there, found[key]) for key in keys if is_file(found, key)]
 
     def _find_versions(self, bucket, key):
         place = place_of(bucket)
