@@ -25,14 +25,22 @@ class Fault:
     trail:Trail
     message:str
 
-# %% ../nbs/41a_yaml_lines.ipynb #4f08ea6d
+# %% ../nbs/41a_yaml_lines.ipynb #bbb513ef
 @dataclass
 class Document:
     "The settings of a file as plain lists, dictionaries and text, and where each stands."
     name:str
-    root:Any # the top `yaml.Node`
-    value:Any=None
+    root:Any=field(repr=False) # the top `yaml.Node`
+    value:Any=field(default=None, repr=False) # may hold secrets
     faults:list[Fault]=field(default_factory=list) # what YAML itself would let pass
+    _hidden:dict[str, str]=field(default_factory=dict, repr=False)
+
+    def hide(self,
+        value:str, # that came from elsewhere and may be a secret; one of three characters is none
+        name:str,  # what messages show in its place
+    )->None:
+        "Keep `value` out of what `sentence` says, also as its repr."
+        if len(value) > 3: self._hidden.update({value:name, repr(value)[1:-1]:name})
 
     def line(self, trail:Trail)->int:
         "The line of a setting, counted from 1; of the nearest around it where it is not there."
@@ -45,7 +53,9 @@ class Document:
 
     def sentence(self, fault:Fault)->str:
         "`file:line: setting: what is wrong`, in one line."
-        return ': '.join(filter(None, (f'{self.name}:{self.line(fault.trail)}', dotted(fault.trail), fault.message)))
+        message = fault.message
+        for value in sorted(self._hidden, key=len, reverse=True): message = message.replace(value, self._hidden[value])
+        return ': '.join(filter(None, (f'{self.name}:{self.line(fault.trail)}', dotted(fault.trail), message)))
 
     def refuse(self, faults:Iterable[Fault])->None:
         "Raise `ConfigError` with all faults, a line each and in their order in the file; nothing if there are none."

@@ -15,7 +15,7 @@ from .azure_signing import AccountKey, Bearer, Identity, Sas
 from ..errors import ConfigError, MissingDependencyError, ObjStoreError, UnauthenticatedError, nearest, scrub, sealed
 from ..http import check_endpoint, discreet_logs
 
-# %% ../../nbs/24b_azure_credentials.ipynb #61002f71
+# %% ../../nbs/24b_azure_credentials.ipynb #0597d6d7
 _known = ('AccountName', 'AccountKey', 'SharedAccessSignature', 'BlobEndpoint', 'DefaultEndpointsProtocol', 'EndpointSuffix', 'UseDevelopmentStorage',
     'BlobSecondaryEndpoint', 'QueueEndpoint', 'TableEndpoint', 'FileEndpoint', 'DevelopmentStorageProxyUri')
 # The key of the emulator's only account, the same everywhere and written in Microsoft's documentation: it guards nothing.
@@ -30,7 +30,7 @@ def connection_parts(
     names = {name.lower(): name for name in _known}
     for name,equals,_ in pairs:
         if not equals: raise ConfigError('a connection string is Name=value;Name=value: copy it as the portal shows it')
-        if name.lower() not in names: raise ConfigError(f'a connection string has no {scrub(name)[:30]!r}: {nearest(name, _known)}')
+        if name.lower() not in names: raise ConfigError(f'a connection string holds a name that it cannot have: {nearest(name, _known)}') # it may be a key, put here by mistake
     parts = {names[name.lower()]: value for name,_,value in pairs}
     return {**_emulator, **parts} if parts.get('UseDevelopmentStorage', '').lower() == 'true' else parts
 
