@@ -1,13 +1,20 @@
-"The YAML downloader as a pod meets it: a process of its own, a real S3 of thousands of files, secrets in files, SIGTERM."
+"The YAML downloader as a pod meets it: a process of its own, real servers, an S3 of thousands of files, secrets in files, SIGTERM."
 import json, os, re, signal, subprocess, sys, time
+from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 import pytest
+from huggingface_hub import HfApi, snapshot_download
+from objstore.backends.azure import AzureObjectStore
+from objstore.backends.gcs import GCSObjectStore
+from objstore.backends.hf import HFObjectStore
 from objstore.backends.local import LocalObjectStore
 from objstore.backends.s3 import S3ObjectStore
 from objstore.transfer import upload
+from tests.gcs import service_account
 from tests.notebooks import root
 from tests.proxy import counting
+from tests.replies import Reply, replying
 from tests.servers import admin
 
 key,secret = admin.values()
@@ -29,6 +36,44 @@ download_items:
             glob: "**/*.csv"
           - file: "readme.txt"
             target_path: "local/readme.txt"
+'''
+# The same with all its stores, word for word; `filled` puts in the names, keys and addresses of the test.
+whole_example = '''download_root: "/path/to/local/download"
+download_items:
+  - type: s3
+    name: "MyS3Download"
+    endpoint_url: "https://s3.amazonaws.com"
+    access_key_id: "YOUR_ACCESS_KEY_ID"
+    secret_key: "YOUR_SECRET_KEY"
+    buckets:
+      - name: "my-s3-bucket"
+        items:
+          - folder: "data"
+            target_path: "local/data"
+            glob: "**/*.csv"
+          - file: "readme.txt"
+            target_path: "local/readme.txt"
+  - type: gcs
+    name: "Google Cloud Storage"
+    application_credentials_file: "/path/to/file"
+    buckets:
+      - name: "my-gcs-bucket"
+        items:
+          - file: "readme.txt"
+            target_path: "local/readme.txt"
+  - type: azure-blob
+    connection_string: "connection_string"
+    containers:
+      - name: "my-azure-blob-container"
+        items:
+          - file: "readme.txt"
+            target_path: "local/readme.txt"
+  - type: hf
+    name: "MyHFDownload"
+    repo_id: "username/repo"
+    files:
+      - "model.bin"
+      - "config.json"
 '''
 
 
@@ -225,3 +270,193 @@ def test_public_buckets_are_read_without_keys_only_when_told(bucket, tmp_path):
     assert run(write(tmp_path/'c.yaml', unsigned, bucket=bucket))[0] == 0 # the environment's
     status,_,err = run(write(tmp_path/'c.yaml', unsigned.replace('type: s3', 'type: s3\n    anonymous: true'), bucket=bucket))
     assert status == 1 and 'MyS3Download (s3)' in err
+
+
+@pytest.fixture(scope='module')
+def elsewhere():
+    "The same name as a bucket of Google, a container of Azure and a repository of the Hub, each with what the example wants of it."
+    name = f'downloader-{uuid4().hex[:12]}'
+    google,azure,hub = GCSObjectStore(),AzureObjectStore(),HFObjectStore()
+    google.put(google.find_or_create_bucket(name), 'readme.txt', b'of google')
+    azure.put(azure.find_or_create_bucket(name), 'readme.txt', b'of azure')
+    with hub.batch(hub.find_or_create_bucket(f'models/tester/{name}')) as batch:
+        for path,data in repository().items(): batch.put(path, data)
+    yield name
+    google.remove_bucket(name, force=True)
+    azure.remove_bucket(name, force=True)
+    hub.remove_bucket(f'models/tester/{name}', force=True)
+
+
+def repository():
+    "What the repository holds: a large file, twins, folders."
+    return {'model.bin': bytes(range(256)) * 70_000, 'config.json': b'{}', 'onnx/config.json': b'{}', 'onnx/model.onnx': b'graph', 'docs/a.md': b'# a'}
+
+
+@pytest.fixture
+def google_login(tmp_path):
+    "A key file of Google whose tokens come from here."
+    token = json.dumps({'access_token': 'ya29.c4n4ry', 'expires_in': 3600, 'token_type': 'Bearer'}).encode()
+    with replying(lambda asked: Reply(body=token, headers={'Content-Type': 'application/json'})) as server:
+        yield service_account(tmp_path/'google.json', f'{server.url}/token')
+
+
+def filled(text, tmp_path, bucket, name, login, endpoint=None):
+    "The whole example with its placeholders filled in."
+    values = {'/path/to/local/download': tmp_path/'out', 'https://s3.amazonaws.com': endpoint or os.environ['AWS_ENDPOINT_URL'], 'YOUR_ACCESS_KEY_ID': key,
+        'YOUR_SECRET_KEY': secret, 'my-s3-bucket': bucket, '/path/to/file': login, 'my-gcs-bucket': name, '"connection_string"': json.dumps(os.environ['AZURE_STORAGE_CONNECTION_STRING']),
+        'my-azure-blob-container': name, 'username/repo': f'tester/{name}'}
+    for placeholder,value in values.items():
+        assert text.count(placeholder) == 1
+        text = text.replace(placeholder, str(value))
+    (tmp_path/'c.yaml').write_text(text)
+    return tmp_path/'c.yaml'
+
+
+def told_apart(text):
+    "The whole example with a target of its own for each of its three read-me files."
+    s3,gcs,azure,hub = text.split('"local/readme.txt"')
+    return f'{s3}"local/readme.txt"{gcs}"google.txt"{azure}"azure.txt"{hub}'
+
+
+def cached(tmp_path, name, revision=None):
+    "What the Hub's own client finds of the repository without asking anybody."
+    where = Path(snapshot_download(f'tester/{name}', cache_dir=tmp_path/'hf'/'hub', local_files_only=True, revision=revision))
+    return {path.relative_to(where).as_posix(): path.read_bytes() for path in where.rglob('*') if path.is_file()}
+
+
+def test_four_stores_in_one_run_and_again_moves_nothing(bucket, elsewhere, google_login, tmp_path):
+    config = filled(told_apart(whole_example), tmp_path, bucket, elsewhere, google_login)
+    status,out,err = run(config, '--log-level', 'DEBUG', HF_HOME=str(tmp_path/'hf'))
+    assert (status, out) == (0, ''), err
+    for line in ('MyS3Download (s3): 3,001 objects', 'Google Cloud Storage (gcs): 1 object,', 'azure-blob: 1 object,', 'MyHFDownload (hf): 2 objects', '3,005 done; '): assert line in err
+    assert not [word for word in (key, secret, 'c4n4ry', os.environ['HF_TOKEN'], 'AccountKey') if word in err]
+    assert files(tmp_path/'out') == {**wanted(), 'google.txt': b'of google', 'azure.txt': b'of azure'}
+    assert cached(tmp_path, elsewhere) == {path: repository()[path] for path in ('model.bin', 'config.json')}
+    before = {path: path.stat().st_ino for path in tmp_path.rglob('*')}
+    assert '3,005 skipped; 0 B fetched' in run(config, HF_HOME=str(tmp_path/'hf'))[2]
+    assert {path: path.stat().st_ino for path in tmp_path.rglob('*')} == before
+
+
+def test_the_example_as_it_stands_has_three_files_of_one_name(bucket, elsewhere, google_login, tmp_path):
+    config = filled(whole_example, tmp_path, bucket, elsewhere, google_login)
+    status,out,err = run(config, HF_HOME=str(tmp_path/'hf'))
+    assert (status, out) == (2, '') and err.count('local/readme.txt\n') == err.count('\n') == 2
+    for line in (22, 29): assert f'c.yaml:{line}: ' in err and f'{elsewhere}/readme.txt and {bucket}/readme.txt (line 14) would both become' in err
+    assert not (tmp_path/'out').exists() and not (tmp_path/'hf').exists()
+
+
+def hub_config(path, name, *lines):
+    "A config of the repository."
+    path.write_text('\n'.join([f'download_root: {path.parent}/out', 'download_items:', '- type: hf', f'  repo_id: tester/{name}', *(f'  {line}' for line in lines)]))
+    return path
+
+
+def test_files_of_the_hub_go_below_the_target_and_again_move_nothing(elsewhere, tmp_path):
+    with counting(os.environ['HF_ENDPOINT']) as proxy:
+        config = hub_config(tmp_path/'c.yaml', elsewhere, 'target_path: bert', 'allow_patterns: ["*.json", onnx/, "*.bin"]', 'ignore_patterns: onnx/config.json', f'endpoint_url: {proxy.url}')
+        assert '3 done; ' in run(config, HF_HOME=str(tmp_path/'hf'))[2]
+        assert files(tmp_path/'out') == {f'bert/{path}': repository()[path] for path in ('config.json', 'model.bin', 'onnx/model.onnx')}
+        proxy.sent = 0
+        assert '3 skipped; 0 B fetched' in run(config, HF_HOME=str(tmp_path/'hf'))[2]
+        assert 0 < proxy.sent < 20_000
+    (tmp_path/'out/bert/config.json').write_bytes(b'[]')
+    assert '1 done, 2 skipped' in run(hub_config(tmp_path/'c.yaml', elsewhere, 'target_path: bert', 'files: [config.json, onnx/model.onnx, model.bin]'))[2]
+    assert (tmp_path/'out/bert/config.json').read_bytes() == b'{}' and not (tmp_path/'hf').exists()
+
+
+def test_a_repository_without_files_is_fetched_whole_into_the_cache(elsewhere, tmp_path):
+    config = hub_config(tmp_path/'c.yaml', elsewhere, 'files: []')
+    status,_,err = run(config, HF_HOME=str(tmp_path/'hf'))
+    assert status == 0 and '/snapshots/' in err
+    there = cached(tmp_path, elsewhere)
+    assert {path: data for path,data in there.items() if path != '.gitattributes'} == repository() and not (tmp_path/'out').exists()
+    assert 'skipped; 0 B fetched' in run(config, HF_HOME=str(tmp_path/'hf'))[2]
+
+
+def test_a_revision_is_a_branch_a_tag_or_a_commit(elsewhere, tmp_path):
+    hub,repo = HFObjectStore(),f'tester/{elsewhere}'
+    api = HfApi(endpoint=os.environ['HF_ENDPOINT'], token=os.environ['HF_TOKEN'])
+    api.create_branch(repo, branch='dev')
+    first = hub.put(f'models/{repo}@dev', 'config.json', b'{"dev": 1}').version
+    hub.put(f'models/{repo}@dev', 'config.json', b'{"dev": 2}')
+    for revision,data in (('main', b'{}'), ('dev', b'{"dev": 2}'), (first, b'{"dev": 1}')):
+        config = hub_config(tmp_path/'c.yaml', elsewhere, f'revision: {revision}', 'files: [config.json]')
+        assert run(config, HF_HOME=str(tmp_path/'hf'))[0] == 0
+        assert cached(tmp_path, elsewhere, revision=revision)['config.json'] == data
+        assert run(hub_config(tmp_path/'c.yaml', elsewhere, f'revision: {revision}', 'files: [config.json]', 'target_path: x'))[0] == 0
+        assert files(tmp_path/'out') == {'x/config.json': data}
+    for line in ('revision: none', 'repo_type: dataset'):
+        status,_,err = run(hub_config(tmp_path/'c.yaml', elsewhere, line, 'target_path: y'))
+        assert status == 1 and ('no such version' if 'none' in line else 'no such bucket') in err
+
+
+def test_files_that_a_repository_lacks_are_told_together(elsewhere, tmp_path):
+    status,_,err = run(hub_config(tmp_path/'c.yaml', elsewhere, 'files:', '- config.json', '- modle.bin', '- onnx', 'target_path: x'))
+    assert status == 1 and [line.partition('c.yaml:')[2].split(':')[0] for line in err.splitlines()] == ['7', '8'] and err.count('no such file') == 2
+    assert not (tmp_path/'out').exists()
+
+
+def test_variables_are_filled_in_and_one_that_is_not_set_is_told_by_line(bucket, tmp_path):
+    text = example.replace('"{key}"', '"${{ZOO_ID}}"').replace('"{secret}"', '${{ZOO_SECRET}}').replace('"{bucket}"', 'downloader-${{ZOO_NAME}}').replace('readme.txt"\n', '$${{ZOO}}.txt"\n', 2).replace('"$${{ZOO}}', '"readme.txt" # "', 1)
+    zoo = {'ZOO_ID': key, 'ZOO_SECRET': secret, 'ZOO_NAME': bucket.partition('-')[2]}
+    config = write(tmp_path/'c.yaml', text)
+    status,_,err = run(config, '--log-level', 'DEBUG', **zoo)
+    assert status == 0 and secret not in err and files(tmp_path/'out')['local/${ZOO}.txt'] == b'read me'
+    status,out,err = run(config, **{**zoo, 'ZOO_SECRET': 'c4n4ry'})
+    assert status == 1 and 'c4n4ry' not in out + err
+    del zoo['ZOO_SECRET']
+    status,out,err = run(config, **zoo)
+    assert (status, out) == (2, '') and 'c.yaml:7: download_items[0].secret_key: names the variable ZOO_SECRET, which is not set' in err and err.count('\n') == 1 and key not in err
+
+
+def test_a_digest_that_is_not_the_expected_leaves_no_file(bucket, elsewhere, tmp_path):
+    right,wrong = sha256(b'read me').hexdigest(),sha256(b'read you').hexdigest()
+    text = example.partition('          - folder')[0] + '          - {{file: readme.txt, target_path: readme.txt, sha256: {digest}}}\n'
+    for digest,status,state in ((right, 0, '1 done'), (right, 0, '1 skipped'), (wrong, 1, '1 failed'), (right.upper(), 0, '1 done')):
+        got,_,err = run(write(tmp_path/'c.yaml', text, bucket=bucket, digest=digest))
+        assert got == status and state in err and (status == 0 or f'its sha256 is {right}, and {wrong} was expected' in err and 'readme.txt' in err), err
+        assert (tmp_path/'out/readme.txt').exists() == (status == 0)
+
+
+def test_public_files_are_read_without_any_key_only_when_told(elsewhere, tmp_path):
+    HfApi(endpoint=os.environ['HF_ENDPOINT'], token=os.environ['HF_TOKEN']).update_repo_settings(f'tester/{elsewhere}', private=False)
+    files_line = 'files: [config.json]'
+    for lines,status in (((), 0), (('anonymous: true',), 0), (('token: hf_c4n4ry',), 1)):
+        got,out,err = run(hub_config(tmp_path/'c.yaml', elsewhere, files_line, 'target_path: x', *lines))
+        assert got == status and 'c4n4ry' not in out + err, err
+    public = f'download_root: {tmp_path}/out\ndownload_items:\n- type: gcs\n  anonymous: true\n  buckets: [{{name: {elsewhere}, items: [{{file: readme.txt, target_path: g.txt}}]}}]\n'
+    (tmp_path/'c.yaml').write_text(public)
+    assert run(tmp_path/'c.yaml')[0] == 0 and files(tmp_path/'out')['g.txt'] == b'of google'
+
+
+def test_secrets_of_each_provider_in_files(elsewhere, google_login, tmp_path):
+    (tmp_path/'azure').write_text(os.environ['AZURE_STORAGE_CONNECTION_STRING'] + '\n')
+    (tmp_path/'hf').write_text(os.environ['HF_TOKEN'] + '\n')
+    (tmp_path/'c.yaml').write_text(f'''download_root: {tmp_path}/out
+download_items:
+- {{type: gcs, application_credentials_file: {google_login}, project: zoo, buckets: [{{name: {elsewhere}, items: [{{folder: {{folder: "", target_path: gcs}}}}]}}]}}
+- {{type: azure-blob, connection_string_file: {tmp_path}/azure, containers: [{{name: {elsewhere}, items: [{{file: {{file: readme.txt, target_path: azure/}}}}]}}]}}
+- {{type: hf, repo_id: tester/{elsewhere}, token_file: {tmp_path}/hf, files: [docs/a.md], target_path: hf}}
+''')
+    status,_,err = run(tmp_path/'c.yaml', '--log-level', 'DEBUG', HF_TOKEN='', AZURE_STORAGE_CONNECTION_STRING='')
+    assert status == 0, err
+    assert files(tmp_path/'out') == {'gcs/readme.txt': b'of google', 'azure/readme.txt': b'of azure', 'hf/docs/a.md': b'# a'}
+
+
+def test_words_of_another_provider_are_told_the_right_ones(bucket, elsewhere, google_login, tmp_path):
+    text = told_apart(whole_example).replace('containers:', 'buckets:', 1).replace('repo_id:', 'repoid:')
+    text = text.replace('buckets:', 'containers:', 1).replace('application_credentials_file:', 'aplication_credentials_file:')
+    status,out,err = run(filled(text, tmp_path, bucket, elsewhere, google_login))
+    assert (status, out) == (2, '') and secret not in err and 'AccountKey' not in err
+    for said in ("containers: is unknown here: it is 'buckets'", "buckets: is unknown here: it is 'containers'", "did you mean 'repo_id'?", "did you mean 'application_credentials_file'?"): assert err.count(said) == 1, err
+    for line in err.splitlines(): assert re.search(r'c\.yaml:\d+: download_items\[\d]\.', line)
+
+
+def test_wrong_secrets_of_each_provider_show_nowhere(bucket, elsewhere, google_login, tmp_path):
+    canaries = {'AZURE_STORAGE_CONNECTION_STRING': re.sub('AccountKey=[^;]*', 'AccountKey=YzRuNHJ5YzRuNHJ5', os.environ['AZURE_STORAGE_CONNECTION_STRING']), 'HF_TOKEN': 'hf_c4n4ry'}
+    for item in (f'{{type: azure-blob, containers: [{{name: {elsewhere}, items: [{{folder: "", target_path: a}}]}}]}}', f'{{type: hf, repo_id: tester/{elsewhere}x}}',
+                 f'{{type: gcs, application_credentials_file: "{google_login}", buckets: [{{name: {elsewhere}x, items: [{{folder: "", target_path: a}}]}}]}}'):
+        (tmp_path/'c.yaml').write_text(f'download_root: {tmp_path}/out\ndownload_items:\n- {item}\n')
+        for command in (program, [sys.executable, '-m', 'objstore.cli', 'download']):
+            status,out,err = run(tmp_path/'c.yaml', '--log-level', 'DEBUG', command=command, **canaries)
+            assert status == 1 and 'c.yaml:3' in err and not [word for word in ('c4n4ry', 'YzRuNHJ5', 'PRIVATE') if word in out + err], err

@@ -26,7 +26,7 @@ def blob_path(cache:Path, place:Place,
     "Where the cache keeps the content with this etag."
     return below(repository_folder(cache, place)/'blobs', etag.strip('"'))
 
-# %% ../../nbs/25i_hf_snapshots.ipynb #d08f0174
+# %% ../../nbs/25i_hf_snapshots.ipynb #7481da85
 def link_file(cache:Path,
     place:Place, # its revision is a commit
     key:str,
@@ -49,6 +49,7 @@ def write_ref(cache:Path,
     "Note which commit a branch or tag is at; a commit by itself needs no note."
     if revision == place.revision: return
     path = below(repository_folder(cache, place)/'refs', revision)
+    if path.is_file() and path.read_text() == place.revision: return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f'.objstore-{token_hex(8)}.tmp')
     draft.write_text(place.revision)
