@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['VersionedStore', 'VersionedBucket']
 
-# %% ../nbs/35e_versioned.ipynb #f88c6a1f
+# %% ../nbs/35e_versioned.ipynb #56201a46
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from .ahead import ahead
@@ -16,6 +17,7 @@ from .difference import Difference, changed_lines, changed_names
 from .durations import seconds
 from .entry import Entry, check_json
 from .errors import NotFoundError
+from .found import Found
 from .interface import Bucket, ObjectStoreInterface
 from .keys import check_content_type
 from .layout import new_id, payload_name
@@ -26,17 +28,26 @@ from .provenance import code_state, current_author
 from .pruning import prune
 from .publishing import Publication, Writer, check_conditions
 from .report import Report
+from .searching import Searcher
 from .seen import Latest, Seen
+from .stats import Stats
 from .verifying import verify
 from .version import Version, Versions, version_of
 from .versioned_reading import VersionedReading, unplaced
 
-# %% ../nbs/35e_versioned.ipynb #3ee46dc1
+# %% ../nbs/35e_versioned.ipynb #307f4fbf
 class _Publishing(VersionedReading):
     "Puts, copies and removes as versions."
     def __init__(self, store:ObjectStoreInterface, *, grace:str|float='24h', author:str|None=None):
         super().__init__(store, grace=grace, author=author)
-        self._seen,self._markers = Seen(),{}
+        self._seen,self._markers,self._changed = Seen(),{},{}
+
+    @contextmanager
+    def _changing(self, bucket):
+        "A block that changes versions: a search that comes after it looks again."
+        try:
+            with unplaced(): yield
+        finally: self._changed[bucket] = time.time()
 
     def _writer(self, bucket)->Writer:
         "Who publishes in a bucket, once it is known to keep versions; asked again every second, as the bucket may be made anew."
@@ -45,6 +56,10 @@ class _Publishing(VersionedReading):
             id = id if id and marker_id(inner) == id else opened(inner)
             self._markers[bucket] = id,time.monotonic()
         return Writer(self._history(bucket), seconds(self.grace), self._seen)
+
+    def _gone(self, bucket, force):
+        self._markers.pop(bucket, None) # or who makes the bucket anew within a second would publish without a marker
+        return super()._gone(bucket, force)
 
     def _said(self, options:PutOptions, message:str|None=None, parents:tuple[int, ...]|None=None)->Publication:
         "What is written down of a version, by whom and from what state of the code."
@@ -70,10 +85,10 @@ class _Publishing(VersionedReading):
             return self._put(bucket, key, data, options)
 
     def _put(self, bucket, key, data, options):
-        with unplaced(): return version_of(bucket, self._writer(bucket).put(key, data, self._said(options)))
+        with self._changing(bucket): return version_of(bucket, self._writer(bucket).put(key, data, self._said(options)))
 
     def _copy(self, bucket, key, to_bucket, to_key, version, create):
-        with unplaced():
+        with self._changing(to_bucket):
             since,entry,writer = time.monotonic(),self._history(bucket).resolve(key, version),self._writer(to_bucket)
             options = self._said(PutOptions(entry.metadata, entry.content_type, if_none_match='*' if create else None), entry.message, (entry.version,) if (bucket, key) == (to_bucket, to_key) else ())
             if create: check_conditions(writer.history.latest(to_key)[1], options)
@@ -88,7 +103,7 @@ class _Publishing(VersionedReading):
         return replace(stored, payload=name)
 
     def _remove(self, bucket, key, version):
-        with unplaced():
+        with self._changing(bucket):
             history = self._history(bucket)
             if version is not None: return bool(self._has(history, key, version)) and Editor(history).remove(key, version)
             latest = Latest(*history.latest(key))
@@ -108,7 +123,7 @@ def _new(published:tuple[Entry|None, bool])->Entry:
     if published[0] is None: raise NotFoundError('no such object')
     return published[0]
 
-# %% ../nbs/35e_versioned.ipynb #801d69e5
+# %% ../nbs/35e_versioned.ipynb #d8b143c2
 class VersionedStore(_Publishing):
     """A store whose objects have versions, on any store that puts create-only.
 
@@ -131,14 +146,14 @@ class VersionedStore(_Publishing):
         only_from:int|None=None,        # where it must point now
     )->Version:
         "Let an alias point at a version, whoever else moves it. Raises `PreconditionError` where `only_from` does not hold. Costs eight requests."
-        with self._at('alias', bucket, key), unplaced():
+        with self._at('alias', bucket, key), self._changing(bucket):
             editor = self._editor(bucket, key)
             moved = editor.move_alias(key, alias, version, self.author or current_author(), only_from)
             return version_of(bucket, editor.history.resolve(key, moved.version))
 
     def remove_alias(self, bucket:str, key:str, alias:str)->bool:
         "Take an alias away; its version stays. `False` if there was none."
-        with self._at('remove_alias', bucket, key), unplaced():
+        with self._at('remove_alias', bucket, key), self._changing(bucket):
             return self._editor(bucket, key).remove_alias(key, alias, self.author or current_author())
 
     def aliases(self, bucket:str, key:str)->dict[str, int]:
@@ -152,7 +167,7 @@ class VersionedStore(_Publishing):
         message:str|None=None,              # in place of the old one
     )->Version:
         "Change what is said of a version; neither its bytes nor its number change. Costs five requests."
-        with self._at('amend', bucket, key), unplaced():
+        with self._at('amend', bucket, key), self._changing(bucket):
             return version_of(bucket, self._editor(bucket, key).amend(key, version, metadata, message))
 
     def restore(self, bucket:str, key:str,
@@ -161,7 +176,7 @@ class VersionedStore(_Publishing):
         message:str|None=None,
     )->Version:
         "Publish an old version anew: the same bytes and metadata under the next number. Costs six requests."
-        with self._at('restore', bucket, key), unplaced():
+        with self._at('restore', bucket, key), self._changing(bucket):
             since,entry = time.monotonic(),self._editor(bucket, key).history.resolve(key, version)
             options = self._said(PutOptions(entry.metadata, entry.content_type), message or f'version {entry.version} restored', (entry.version,))
             writer = self._writer(bucket)
@@ -185,7 +200,7 @@ class VersionedStore(_Publishing):
 
         A grace of 0 is for when nobody publishes and nobody reads. Costs a listing of everything, and a request for
         each version that is not known."""
-        with self._at('prune', bucket), unplaced():
+        with self._at('prune', bucket), self._changing(bucket):
             return prune(self._editor(bucket), keep, older_than, self.grace if grace is None else grace, dry_run)
 
     def verify(self, bucket:str, key:str|None=None)->Report:
@@ -197,7 +212,31 @@ class VersionedStore(_Publishing):
         "What was published, amended, removed or aliased since; for an index that reads only what is new."
         with self._at('changes', bucket), unplaced(): return changes(self._editor(bucket).history, since)
 
-# %% ../nbs/35e_versioned.ipynb #ce24faa6
+    def search(self, bucket:str,
+        where:str='',                # such as `accuracy > 0.9 and stage = 'prod'`; all versions by default
+        *,
+        order_by:str|None=None,      # such as `accuracy desc, key`; by key, newest version first, by default
+        limit:int|None=None,         # versions at most
+        latest:bool=False,           # only the newest version of each key, and none of a key that was removed
+        max_age:str|float=60,        # others' changes may be so old before they show, own ones show at once: `'5m'`, or seconds
+    )->Found:
+        """The versions for which `where` is true, out of an index on this machine (env OBJSTORE_CACHE) that reads what is new.
+
+        Names are `key version size created author message` and those of the metadata, nested ones as `a.b`. Without a network the answer
+        is what was read before, and its `notes` say so. Raises `ConfigError` with the place of a mistake. Costs one request, and
+        where the index is too old one for each thousand versions there are, and one for each that is new."""
+        with self._at('search', bucket), unplaced():
+            return self._searcher(bucket).search(where, order_by=order_by, limit=limit, latest=latest, max_age=seconds(max_age), changed=self._changed.get(bucket, 0))
+
+    def write_snapshot(self, bucket:str)->Stats:
+        """Put all versions into the bucket as one object of JSON lines: what a new machine's first search starts from, and DuckDB reads.
+
+        It tells of now, and is replaced by the next. Returns what is known of it in the store below."""
+        with self._at('write_snapshot', bucket), unplaced(): return self._searcher(bucket).write_snapshot()
+
+    def _searcher(self, bucket)->Searcher: return Searcher(self._editor(bucket).history, self.url)
+
+# %% ../nbs/35e_versioned.ipynb #b9778d7d
 class VersionedBucket(Bucket):
     "The verbs of a `VersionedStore`, for one bucket."
     store:VersionedStore
@@ -233,3 +272,8 @@ class VersionedBucket(Bucket):
 
     def verify(self, key:str|None=None)->Report: "Compare the bytes of every version with what was published."; return self.store.verify(self.name, key)
     def changes(self, since:Cursor|None=None)->Changes: "What is new since a cursor."; return self.store.changes(self.name, since)
+    def search(self, where:str='', *, order_by:str|None=None, limit:int|None=None, latest:bool=False, max_age:str|float=60)->Found:
+        "The versions for which `where` is true; see `VersionedStore.search`."
+        return self.store.search(self.name, where, order_by=order_by, limit=limit, latest=latest, max_age=max_age)
+
+    def write_snapshot(self)->Stats: "Put all versions into the bucket as JSON lines; see `VersionedStore.write_snapshot`."; return self.store.write_snapshot(self.name)
