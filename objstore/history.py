@@ -48,7 +48,7 @@ def newest_of_each(
         if place.subject != last: yield item,place
         last = place.subject
 
-# %% ../nbs/34_history.ipynb #e6b889c9
+# %% ../nbs/34_history.ipynb #66447de5
 class _Reading:
     "Entries as they are listed, and what they say."
     def __init__(self, bucket:Bucket, known:Known|None=None): self.bucket,self.known = bucket,known or Known()
@@ -82,7 +82,7 @@ class _Reading:
     def _text(self, item)->bytes:
         # As `get`, without what a stream needs: a first index reads a hundred thousand of these.
         store = self.bucket.store
-        try: return retry(lambda: store._get_whole(self.bucket.name, item), store.patience)
+        try: return bytes(retry(lambda: store._get_whole(self.bucket.name, item), store.patience))
         except PreconditionError: raise NotFoundError('the entry is another by now: the bucket has been made anew') from None
 
     def readable(self, found:Found)->Entry|Alias|None:
