@@ -29,7 +29,7 @@ capabilities = {
     'atomic_batch':   'make many puts and removes in one step',
 }
 
-# %% ../nbs/09_backend.ipynb #7b40d8f0
+# %% ../nbs/09_backend.ipynb #6742ec16
 class Backend(ABC):
     "What a provider must be taught; arguments arrive checked, errors may leave their place blank."
     scheme:str          # of its URLs: `s3`
@@ -38,6 +38,7 @@ class Backend(ABC):
     bucket_segments = 1 # of a URL's path, before the key begins
     bucket_names = re.compile('[A-Za-z0-9][A-Za-z0-9._-]*') # what a bucket may be called
     bucket_rule = ''    # the same in words, where the pattern is hard to read
+    is_shared = True    # do all stores of one class and `url` hold the same buckets?
     has_account = False # is what its URLs name first an account, given when it is opened: `az://ACCOUNT/bucket/key`
 
     @abstractmethod

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from .errors import NotSupportedError, ObjStoreError
 
-# %% ../nbs/04_report.ipynb #16af7515
+# %% ../nbs/04_report.ipynb #4a797e18
 @dataclass(frozen=True)
 class Row:
     "What became of one object."
@@ -23,6 +23,7 @@ class Row:
     size:int=0                      # bytes of the object
     seconds:float=0                 # from its first request to its last
     attempts:int=0                  # how often it was asked for
+    note:str=''                     # what is to be known of it besides: what could not be kept
 
     def __post_init__(self):
         if (self.state == 'failed') != (self.error is not None): raise ValueError(f'{self.key}: an error belongs to what failed, and to nothing else')

@@ -34,10 +34,11 @@ class VersionReader(Reader):
     def __next__(self):
         with unplaced(): return super().__next__()
 
-# %% ../nbs/35d_versioned_reading.ipynb #dc930384
+# %% ../nbs/35d_versioned_reading.ipynb #9dd8cb89
 class _Buckets(ObjectStoreInterface):
     "The buckets of the store below, and what is known of each."
     can = frozenset({'if_match', 'if_none_match', 'metadata', 'content_type', 'odd_keys', 'versions', 'version_removal'})
+    is_shared = False # another one of the same store need not be laid out like this one
 
     def __init__(self,
         store:ObjectStoreInterface,     # any that puts create-only

@@ -41,10 +41,10 @@ class _Bucket:
         if self.versions: self.states.setdefault(key, []).append(state)
         else: self.states[key] = [state]
 
-# %% ../../nbs/20_memory.ipynb #d0c42578
+# %% ../../nbs/20_memory.ipynb #9659dad3
 class _MemoryBuckets(ObjectStoreInterface):
     "Where the buckets are kept, and which there are."
-    scheme,url = 'memory','memory://'
+    scheme,url,is_shared = 'memory','memory://',False
     can = frozenset({'if_match', 'if_none_match', 'metadata', 'content_type', 'odd_keys', 'versions', 'version_removal', 'atomic_batch'})
 
     def __init__(self):
