@@ -4,20 +4,22 @@
 
 # %% auto #0
 __all__ = ['End', 'Extras', 'end_at', 'in_store', 'known', 'check_ends', 'own_name', 'is_container', 'destination_for', 'to_file',
-           'create_file', 'stream', 'put_file', 'between', 'same_store', 'carried', 'cp', 'transfer', 'piped']
+           'create_file', 'stream', 'put_file', 'between', 'left_open', 'cp', 'transfer', 'piped']
 
-# %% ../../nbs/57_copying.ipynb #7fdd7539
+# %% ../../nbs/57_copying.ipynb #a0329a61
 import os, sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from ..atomic import draft, settle, sync_folder
+from ..between import Transit, Way, carried, is_same
 from .places import Place, find_place
 from .show import Row
 from ..urls import backend, check_options, known_options, locate, store_above
 from ..errors import AlreadyExistsError, ConfigError
 from ..filenames import file_name
 from ..keys import split_url
+from ..receive import tried
 from ..stats import Stats
 
 # %% ../../nbs/57_copying.ipynb #6fab52d4
@@ -145,27 +147,29 @@ def put_file(path:Path|None, goal:Place, extras:Extras)->Stats:
     return goal.store.put(goal.bucket, goal.key, path or sys.stdin.buffer, metadata=extras.metadata,
         content_type=extras.content_type, if_none_match=extras.if_none_match)
 
-# %% ../../nbs/57_copying.ipynb #3f9b32b6
-def between(source:Place, goal:Place, extras:Extras)->Stats:
+# %% ../../nbs/57_copying.ipynb #fb6c44e2
+def between(source:Place, goal:Place, extras:Extras, bare:bool=False)->tuple[Stats, str]: # of the source; and what was not kept
     "Copy an object with its metadata and content type, except for what `extras` gives instead."
-    if same_store(source, goal) and extras.metadata is None and extras.content_type is None:
-        return source.store.copy(source.bucket, source.key, goal.bucket, goal.key, version=extras.version, if_none_match=extras.if_none_match)
+    if extras != Extras(): return _dressed(source, goal, extras, bare)
+    here,there = source.store.bucket(source.bucket),goal.store.bucket(goal.bucket)
+    stats,transit,notes = here.get_stats(source.key),Transit(here, there, bare),[]
+    error,_ = tried(lambda: notes.append(transit.send(Way(stats, goal.key))), goal.store.patience)
+    if error: raise error
+    return stats,notes[-1]
+
+def _dressed(source, goal, extras, bare):
+    if is_same(source.store, goal.store) and extras.metadata is None and extras.content_type is None:
+        return source.store.copy(source.bucket, source.key, goal.bucket, goal.key, version=extras.version, if_none_match=extras.if_none_match),''
     with source.store.read(source.bucket, source.key, version=extras.version) as reader:
-        beside = carried(reader.stats, extras)
-        return goal.store.put(goal.bucket, goal.key, reader, metadata=beside.metadata,
-            content_type=beside.content_type, if_none_match=extras.if_none_match)
+        beside = carried(left_open(reader.stats, extras), goal.store.can, bare)
+        return goal.store.put(goal.bucket, goal.key, reader, metadata=extras.metadata or beside.metadata,
+            content_type=extras.content_type or beside.content_type, if_none_match=extras.if_none_match),beside.note
 
-# %% ../../nbs/57_copying.ipynb #442fc30b
-def same_store(one:Place, other:Place)->bool:
-    "Do both lie in stores that open the same place? Both were opened with the same options."
-    return type(one.store) is type(other.store) and one.store.url == other.store.url
+def left_open(stats:Stats, extras:Extras)->Stats:
+    "`stats` of a source, without what `extras` gives instead."
+    return replace(stats, metadata=stats.metadata if extras.metadata is None else None, content_type=None if extras.content_type else stats.content_type)
 
-def carried(stats:Stats, extras:Extras)->Extras:
-    "`extras`, with what it leaves open filled in from the source."
-    metadata = stats.metadata if extras.metadata is None else extras.metadata
-    return replace(extras, metadata=metadata or None, content_type=extras.content_type or stats.content_type)
-
-# %% ../../nbs/57_copying.ipynb #7c4f99f7
+# %% ../../nbs/57_copying.ipynb #5e78a3a5
 def cp(
     source:str,                                 # a URL, a path, or `-` for stdin
     destination:str,                            # the same, `-` for stdout; into a bucket, prefix or folder under its own name
@@ -175,6 +179,7 @@ def cp(
     content_type:str|None=None,
     version:str|None=None,                      # of the source
     create:bool=False,                          # only where there is nothing yet
+    bare:bool=False,                            # between stores: let go of metadata that the other cannot keep
 )->Iterator[Row|bytes]:                         # a row that says what was done, or the bytes for stdout
     "Copy one object or file. Raises `ConfigError` unless one side is in a store."
     check_ends(source, destination, options)
@@ -182,13 +187,16 @@ def cp(
     begin = end_at(source, options)
     goal,written = destination_for(destination, options, own_name(source, begin))
     if goal is None: return piped(begin, extras)
-    return iter([{'source':source, 'destination':written, 'size':transfer(begin, goal, extras).size}])
+    stats,note = transfer(begin, goal, extras, bare)
+    return iter([{'source':source, 'destination':written, 'size':stats.size, **({'note':note} if note else {})}])
 
-# %% ../../nbs/57_copying.ipynb #99569d5c
-def transfer(begin:End, goal:Place|Path, extras:Extras)->Stats:
+# %% ../../nbs/57_copying.ipynb #e597de94
+def transfer(begin:End, goal:Place|Path, extras:Extras, bare:bool=False)->tuple[Stats, str]: # of the object; and what was not kept
     "Copy from one end to the other; one of them lies in a store."
-    if isinstance(begin, Place): return between(begin, goal, extras) if isinstance(goal, Place) else to_file(begin, goal, extras)
-    if isinstance(goal, Place): return put_file(begin, goal, extras)
+    if isinstance(begin, Place) and isinstance(goal, Place): return between(begin, goal, extras, bare)
+    if bare: raise ConfigError('--bare is for a copy between two stores: a file keeps no metadata')
+    if isinstance(begin, Place): return to_file(begin, goal, extras),'' # type: ignore
+    if isinstance(goal, Place): return put_file(begin, goal, extras),''
     raise ConfigError('nothing to copy between: one side must lie in a store')
 
 def piped(begin:End, extras:Extras)->Iterator[bytes]:

@@ -36,7 +36,7 @@ def count(text:str)->int:
     if not text.isdecimal() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is not a number of things: write 1 or more')
     return int(text)
 
-# %% ../../nbs/54_grammar.ipynb #c80431d1
+# %% ../../nbs/54_grammar.ipynb #5d078b9b
 store_words:Words = {
     '--endpoint':  dict(metavar='URL', help='an S3-compatible server (env AWS_ENDPOINT_URL)'),
     '--region':    dict(metavar='NAME', help='where buckets lie (env AWS_REGION)'),
@@ -51,6 +51,7 @@ _buckets:Words = {'urls': dict(metavar='URL', nargs='+', help='such as s3://buck
 _many:Words = {
     '--max-workers':  dict(metavar='N', type=count, help='requests at once, 8 by default'),
     '--dry-run':      dict(action='store_true', help='only say what would be done')}
+_bare:Words = {'--bare': dict(action='store_true', help='between stores: let go of metadata that the other cannot keep')}
 _version:Words = {'--version': dict(metavar='V', help='a former version, as `objstore versions` shows it')}
 
 # %% ../../nbs/54_grammar.ipynb #1484987e
@@ -109,19 +110,20 @@ commands['cat'] = Command('write the bytes of objects to stdout', {**_urls,
   objstore cat s3://lab/cats.csv | head
   objstore cat --range 0:1024 s3://lab/model.bin | xxd''')
 
-# %% ../../nbs/54_grammar.ipynb #df2ef228
+# %% ../../nbs/54_grammar.ipynb #85955dac
 commands['cp'] = Command('copy an object or file, or with -r all below a prefix or folder', {
     'source':          dict(metavar='SRC', help='a URL, a path, or - for stdin'),
     'destination':     dict(metavar='DST', help='the same, - for stdout; into a bucket, a prefix or folder that ends in / the name is kept'),
     '--meta':          dict(metavar='NAME=VALUE', action='append', type=pair, dest='metadata', help='metadata in place of the source\'s; repeatable'),
     '--type':          dict(metavar='TYPE', dest='content_type', help='such as text/csv, in place of the source\'s'),
     '--if-none-match': dict(action='store_true', dest='create', help='only where there is nothing yet'),
-    '-r --recursive':  dict(action='store_true', help='everything below a prefix to a folder, or the other way; what is there is skipped'), **_many, **_version, **_json}, '''
+    '-r --recursive':  dict(action='store_true', help='everything below a prefix or folder; what is there is skipped'), **_bare, **_many, **_version, **_json}, '''
   objstore cp model.bin s3://lab/models/ --meta accuracy=0.91
   objstore cp s3://lab/cats.csv .
   objstore cp s3://lab/cats.csv /store/lab/     from one store to another
   pg_dump db | objstore cp - s3://lab/db.sql --if-none-match
   objstore cp -r s3://lab/data ./data
+  objstore cp -r s3://lab/data gs://lab/data
   (a path in a bucket of a local store is an object, any other a file)''', ('source', 'destination', 'size'))
 
 # %% ../../nbs/54_grammar.ipynb #e208fc41
@@ -131,13 +133,14 @@ commands['presign'] = Command('a URL that needs no credentials: treat it as a se
   curl "$(objstore presign s3://lab/cats.csv)"
   curl -T cats.csv "$(objstore presign --put s3://lab/cats.csv)"''', ('url',))
 
-# %% ../../nbs/54_grammar.ipynb #e486ac6d
-commands['sync'] = Command('make a folder like a prefix, or a prefix like a folder', {
+# %% ../../nbs/54_grammar.ipynb #9ed66c95
+commands['sync'] = Command('make a folder or prefix like another, moving what differs', {
     'source':   dict(metavar='SRC', help='a folder, or a bucket with a prefix'),
-    'target':   dict(metavar='DST', help='the other of the two'),
-    '--delete': dict(action='store_true', help='remove from DST what SRC does not have, once all else succeeded'), **_many, **_json}, '''
+    'target':   dict(metavar='DST', help='the same; not both a folder'),
+    '--delete': dict(action='store_true', help='remove from DST what SRC does not have, once all else succeeded'), **_bare, **_many, **_json}, '''
   objstore sync s3://lab/data ./data
-  objstore sync --delete --dry-run ./data s3://lab/data''', ('state', 'source', 'destination', 'size'))
+  objstore sync --delete --dry-run ./data s3://lab/data
+  objstore sync s3://lab/data hf://datasets/me/lab/data''', ('state', 'source', 'destination', 'size'))
 
 # %% ../../nbs/54_grammar.ipynb #31850e12
 commands['download'] = Command('fetch what a YAML file lists', {
