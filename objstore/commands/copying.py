@@ -6,14 +6,14 @@
 __all__ = ['End', 'Extras', 'end_at', 'in_store', 'known', 'check_ends', 'own_name', 'is_container', 'destination_for', 'to_file',
            'create_file', 'stream', 'put_file', 'between', 'left_open', 'cp', 'transfer', 'piped']
 
-# %% ../../nbs/57_copying.ipynb #a0329a61
+# %% ../../nbs/57_copying.ipynb #c4131ec4
 import os, sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from ..atomic import draft, settle, sync_folder
 from ..between import Transit, Way, carried, is_same
-from .places import Place, find_place
+from .places import Place, find_place, kept
 from .show import Row
 from ..urls import backend, check_options, known_options, locate, store_above
 from ..errors import AlreadyExistsError, ConfigError
@@ -36,7 +36,7 @@ class Extras:
         "The condition as `put` and `copy` take it."
         return '*' if self.create else None
 
-# %% ../../nbs/57_copying.ipynb #35bfff32
+# %% ../../nbs/57_copying.ipynb #0ea8cc74
 End = Place|Path|None # an object, a file, or a pipe
 
 def end_at(
@@ -45,7 +45,7 @@ def end_at(
 )->End:
     "What `text` stands for on either side of a copy."
     if text == '-': return None
-    if in_store(text): return find_place(text, {name: value for name,value in options.items() if name in known(text)})
+    if in_store(text): return kept(find_place(text, {name: value for name,value in options.items() if name in known(text)}))
     return Path(text).expanduser()
 
 # %% ../../nbs/57_copying.ipynb #42f4dcb7
@@ -105,13 +105,13 @@ def destination_for(
     path.parent.mkdir(parents=True, exist_ok=True)
     return path, str(path)
 
-# %% ../../nbs/57_copying.ipynb #55ab3a74
+# %% ../../nbs/57_copying.ipynb #c57ca1fe
 def to_file(source:Place, path:Path, extras:Extras)->Stats:
     "Fetch an object into a file."
     if extras.metadata or extras.content_type: raise ConfigError('metadata and type belong to objects: a file keeps neither')
     if not path.parent.is_dir(): raise ConfigError(f'there is no folder {path.parent}: make it, or end the destination in / to have it made')
-    if not extras.create: return source.store.download(source.bucket, source.key, path, version=extras.version)
-    with source.store.read(source.bucket, source.key, version=extras.version) as reader:
+    if not extras.create: return source.store.download(source.bucket, source.key, path, version=source.version(extras.version))
+    with source.store.read(source.bucket, source.key, version=source.version(extras.version)) as reader:
         create_file(path, reader)
         return reader.stats
 
@@ -128,7 +128,7 @@ def create_file(
         except FileExistsError: raise AlreadyExistsError(f'there is a file {path} already') from None
     sync_folder(path.parent)
 
-# %% ../../nbs/57_copying.ipynb #d6753285
+# %% ../../nbs/57_copying.ipynb #7e1b55ac
 def stream(
     source:Place,
     *,
@@ -137,7 +137,7 @@ def stream(
     end:int|None=None,  # the byte after the last
 )->Iterator[bytes]:
     "The bytes of an object as they come."
-    with source.store.read(source.bucket, source.key, version=version, start=start, end=end) as reader: yield from reader
+    with source.store.read(source.bucket, source.key, version=source.version(version), start=start, end=end) as reader: yield from reader
 
 # %% ../../nbs/57_copying.ipynb #48ef3ed4
 def put_file(path:Path|None, goal:Place, extras:Extras)->Stats:
@@ -147,7 +147,7 @@ def put_file(path:Path|None, goal:Place, extras:Extras)->Stats:
     return goal.store.put(goal.bucket, goal.key, path or sys.stdin.buffer, metadata=extras.metadata,
         content_type=extras.content_type, if_none_match=extras.if_none_match)
 
-# %% ../../nbs/57_copying.ipynb #fb6c44e2
+# %% ../../nbs/57_copying.ipynb #c0ef0af4
 def between(source:Place, goal:Place, extras:Extras, bare:bool=False)->tuple[Stats, str]: # of the source; and what was not kept
     "Copy an object with its metadata and content type, except for what `extras` gives instead."
     if extras != Extras(): return _dressed(source, goal, extras, bare)
@@ -159,8 +159,8 @@ def between(source:Place, goal:Place, extras:Extras, bare:bool=False)->tuple[Sta
 
 def _dressed(source, goal, extras, bare):
     if is_same(source.store, goal.store) and extras.metadata is None and extras.content_type is None:
-        return source.store.copy(source.bucket, source.key, goal.bucket, goal.key, version=extras.version, if_none_match=extras.if_none_match),''
-    with source.store.read(source.bucket, source.key, version=extras.version) as reader:
+        return source.store.copy(source.bucket, source.key, goal.bucket, goal.key, version=source.version(extras.version), if_none_match=extras.if_none_match),''
+    with source.store.read(source.bucket, source.key, version=source.version(extras.version)) as reader:
         beside = carried(left_open(reader.stats, extras), goal.store.can, bare)
         return goal.store.put(goal.bucket, goal.key, reader, metadata=extras.metadata or beside.metadata,
             content_type=extras.content_type or beside.content_type, if_none_match=extras.if_none_match),beside.note

@@ -16,13 +16,13 @@ from ..stats import Stats, human_size
 # %% ../../nbs/56_show.ipynb #770eaccd
 Row = dict[str, Any] # of values that JSON knows
 
-# %% ../../nbs/56_show.ipynb #9cf2b933
+# %% ../../nbs/56_show.ipynb #8ba52aff
 def as_row(
     stats:Stats,
 )->Row:
     "What is known of an item, as plain values; what is not known is left out."
-    row = {name: value for name,value in vars(stats).items() if value is not None and value is not False}
-    return {**row, 'last_modified': moment(stats.last_modified)} if stats.last_modified else row
+    known = {name: value for name,value in vars(stats).items() if value is not None and value is not False and value != ()}
+    return {name: moment(value) if isinstance(value, datetime) else value for name,value in known.items()}
 
 # %% ../../nbs/56_show.ipynb #80a860c6
 def moment(when:datetime)->str:
@@ -34,10 +34,11 @@ def printable(text:str)->str:
     "`text` with every character that cannot be printed as an escape."
     return text if text.isprintable() else ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
-# %% ../../nbs/56_show.ipynb #8271d33f
+# %% ../../nbs/56_show.ipynb #29d4923b
 def plain(value:Any)->str:
     "One value as a program wants it: bytes as a number, nothing as nothing."
     if value is None or value is False: return ''
+    if isinstance(value, tuple): return printable(' '.join(map(str, value)))
     if isinstance(value, dict): return printable(' '.join(f'{name}={text}' for name,text in value.items()))
     return 'yes' if value is True else printable(str(value))
 

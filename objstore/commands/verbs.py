@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['Result', 'each', 'mb', 'rb', 'ls', 'stat', 'versions', 'cat', 'presign', 'rm', 'stores']
 
-# %% ../../nbs/58_verbs.ipynb #ad681e2c
+# %% ../../nbs/58_verbs.ipynb #6b1526af
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from itertools import chain, islice
 from ..backend import capabilities
 from .copying import stream
-from .places import bucket_at, find_place, is_glob, items_at, new_bucket_at, object_at
+from .places import bucket_at, find_place, is_glob, items_at, kept, new_bucket_at, object_at
 from .show import Row, as_row
 from ..urls import backend, backends, connect
 from ..errors import ConfigError, NotFoundError, ObjStoreError
@@ -59,7 +59,7 @@ def rb(
 # %% ../../nbs/58_verbs.ipynb #77fec437
 def _missing(message, place, op): return NotFoundError(message, store=place.store.url, bucket=place.bucket, key=place.key, op=op)
 
-# %% ../../nbs/58_verbs.ipynb #36a7e513
+# %% ../../nbs/58_verbs.ipynb #0c78cccb
 def ls(
     url:str,
     options:dict,
@@ -68,7 +68,7 @@ def ls(
     limit:int|None=None,    # at most so many
 )->Iterator[Row]:
     "The buckets of a store, or the items that `url` stands for. Raises `NotFoundError` where a key stands for nothing."
-    place = find_place(url, options)
+    place = kept(find_place(url, options))
     if not place.bucket: return ({'bucket':name} for name in islice(place.store.list_buckets(), limit))
     return map(as_row, _some(place, items_at(place, recursive=recursive, limit=limit), 'ls'))
 
@@ -78,22 +78,22 @@ def _some(place, items, op):
     if place.key and not first: raise _missing('nothing matches', place, op)
     return chain(first, items)
 
-# %% ../../nbs/58_verbs.ipynb #b9285674
+# %% ../../nbs/58_verbs.ipynb #8821378b
 def stat(urls:list[str], options:dict, *, version:str|None=None)->Iterator[Result]:
     "All that is known of each object."
     def look(url):
-        place = object_at(url, options)
-        yield as_row(place.store.get_stats(place.bucket, place.key, version=version))
+        place = kept(object_at(url, options))
+        yield as_row(place.store.get_stats(place.bucket, place.key, version=place.version(version)))
     return each(urls, look)
 
-# %% ../../nbs/58_verbs.ipynb #e8f76e30
+# %% ../../nbs/58_verbs.ipynb #aa13d213
 def versions(url:str, options:dict)->Iterator[Row]:
     "The kept states of an object, newest first. Raises `NotFoundError` where there is none."
-    place = object_at(url, options)
+    place = kept(object_at(url, options))
     found = place.store.find_versions(place.bucket, place.key)
-    return ({**as_row(stats), 'state':'deleted' if stats.is_deleted else ''} for stats in _some(place, found, 'versions'))
+    return ({**as_row(stats), 'state':'deleted' if stats.is_deleted else ''} for stats in _some(place, iter(found), 'versions'))
 
-# %% ../../nbs/58_verbs.ipynb #b918b741
+# %% ../../nbs/58_verbs.ipynb #3ea004e9
 def cat(
     urls:list[str],
     options:dict,
@@ -102,7 +102,7 @@ def cat(
     span:tuple[int, int|None]=(0, None), # first byte, and the byte after the last
 )->Iterator[Result]:
     "The bytes of objects, one after the other."
-    return each(urls, lambda url: stream(object_at(url, options), version=version, start=span[0], end=span[1]))
+    return each(urls, lambda url: stream(kept(object_at(url, options)), version=version, start=span[0], end=span[1]))
 
 # %% ../../nbs/58_verbs.ipynb #7bf29c5b
 def presign(
@@ -116,7 +116,7 @@ def presign(
     place = object_at(url, options)
     yield {'url':place.store.presign(place.bucket, place.key, method=method, expires=expires), 'method':method, 'expires':expires}
 
-# %% ../../nbs/58_verbs.ipynb #31939813
+# %% ../../nbs/58_verbs.ipynb #cdc17f8d
 def rm(
     urls:list[str],
     options:dict,
@@ -128,13 +128,13 @@ def rm(
 )->Iterator[Result]:
     "Remove objects. What is not there is an error; so is a `no` from `sure`."
     if recursive and version: raise ConfigError('a version belongs to one object: leave out -r or --version')
-    if recursive: return each(urls, lambda url: _remove_all(url, find_place(url, options), dry_run, sure))
+    if recursive: return each(urls, lambda url: _remove_all(url, kept(find_place(url, options)), dry_run, sure))
     return each(urls, lambda url: _remove_one(url, options, version, dry_run))
 
-# %% ../../nbs/58_verbs.ipynb #76d9f4e9
+# %% ../../nbs/58_verbs.ipynb #108010d5
 def _remove_one(url, options, version, dry_run):
-    place = object_at(url, options)
-    store,bucket,key = place.store,place.bucket,place.key
+    place = kept(object_at(url, options))
+    store,bucket,key,version = place.store,place.bucket,place.key,place.version(version)
     there = store.get_stats(bucket, key, version=version) if dry_run else store.remove(bucket, key, version=version)
     if not there: raise _missing(f'no such object{_hint(key)}', place, 'rm')
     yield {'state':'would be removed' if dry_run else 'removed', 'bucket':bucket, 'key':key}
