@@ -91,7 +91,7 @@ def _is_old(path):
     try: return time.time() - max(file.stat().st_mtime for file in path.iterdir()) > 86_400
     except (OSError, ValueError): return False # another process has removed it
 
-# %% ../nbs/34g_searching.ipynb #29247d30
+# %% ../nbs/34g_searching.ipynb #7ce30590
 class Searcher:
     "Finds versions of one bucket by what is said of them."
     def __init__(self,
@@ -134,6 +134,7 @@ class Searcher:
         def answer():
             index,note = self.index(max_age, changed)
             found = index.search(where, order_by=order_by, limit=limit, latest=latest)
+            if note: warnings.warn(note, stacklevel=4)
             found.notes = (*filter(None, [note]), *found.notes)
             return found
         try: return answer()
