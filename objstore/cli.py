@@ -111,9 +111,12 @@ def arguments(order:Order)->dict[str, Any]:
     is_sure = values.pop('yes', False)
     return {**values, 'sure':(lambda question: True) if is_sure else ask}
 
-# %% ../nbs/60_cli.ipynb #cf1c5c90
-def note(message:Warning|str, *where:Any, **options:Any)->None:
-    "Tell on stderr of something to mind, without the place in the program that `warnings.showwarning` would show."
+# %% ../nbs/60_cli.ipynb #220e4719
+def note(
+    message:Warning|str,
+    category:type[Warning]=UserWarning, filename:str='', lineno:int=0, file:Any=None, line:str|None=None, # what Python tells besides
+)->None:
+    "Tell on stderr of something to mind, and not where in the program that is."
     from objstore.commands.show import printable
     print(f'objstore: {printable(str(message))}', file=sys.stderr)
 
