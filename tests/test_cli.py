@@ -60,7 +60,7 @@ def test_help_loads_no_store():
     assert not unwanted & set(loaded)
 
 
-@pytest.mark.parametrize('command', ['demo', 'ls', 'cat', 'stat', 'cp', 'rm', 'mb', 'rb', 'versions', 'presign', 'stores'])
+@pytest.mark.parametrize('command', ['demo', 'ls', 'cat', 'stat', 'cp', 'rm', 'mb', 'rb', 'versions', 'presign', 'stores', 'put', 'alias', 'amend', 'restore', 'diff', 'find', 'prune', 'verify'])
 def test_each_command_explains_itself_with_examples(command):
     status,out,err = objstore(command, '--help')
     assert (status, err) == (0, '') and f'objstore {command}'.encode() in out.partition(b'examples:')[2]
