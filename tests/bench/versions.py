@@ -1,8 +1,8 @@
 """How many versions a second: publishing and indexing, beside the least that could do and beside pins.
 
 `python -m tests.bench.versions` publishes 1 KiB again and again in a folder, each contender in turn, and prints the rows of
-a Markdown table; `--index 100000` fills a bucket on the tests' SeaweedFS with so many versions and times what an index
-reads. pins takes part where it is installed (`pip install pins`)."""
+a Markdown table; `--index 100000` fills a bucket on the tests' SeaweedFS with so many versions and times searches of it.
+pins takes part where it is installed (`pip install pins`)."""
 import argparse, contextlib, io, os, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -87,7 +87,7 @@ def timed(what, call):
     "Print how long a call took, with its CPU time; what it returned."
     wall,cpu = time.perf_counter(),time.process_time()
     answer = call()
-    print(f'| {what} | {time.perf_counter() - wall:.1f} | {time.process_time() - cpu:.1f} |', flush=True)
+    print(f'| {what} | {time.perf_counter() - wall:.3g} | {time.process_time() - cpu:.3g} |', flush=True)
     return answer
 
 
@@ -103,9 +103,22 @@ def indexing(count):
     fill(plain, count)
     print(f'| {count:,} versions on SeaweedFS | wall s | CPU s |\n|---|--:|--:|')
     timed('bare listing', lambda: sum(1 for _ in plain.find_items()))
-    news = VersionedStore(store).changes('bench-versions')
-    timed('first read', lambda: sum(1 for _ in news))
-    timed('nothing new', lambda: list(VersionedStore(store).changes('bench-versions', news.cursor)))
+    with tempfile.TemporaryDirectory() as folder: searching(lambda: VersionedStore(store).bucket('bench-versions'), Path(folder))
+
+
+def searching(lab, folder):
+    "Print how long a first search takes, from the entries and from a snapshot, and what it costs later; `lab` opens the bucket."
+    query = "accuracy > 0.999 and stage = 'prod'"
+    def search(machine='one', **options):
+        os.environ['OBJSTORE_CACHE'] = str(folder/machine)
+        return len(lab().search(query, **options))
+    found = timed('first search: every entry is read', search)
+    timed('search when the index is too old and nothing is new', lambda: search(max_age=0))
+    timed('the snapshot is written', lambda: lab().write_snapshot())
+    assert timed('first search on a new machine, from the snapshot', lambda: search('two')) == found
+    same = lab()
+    for what in ('a search within max_age', 'another of the same store'):
+        timed(what, lambda: same.search(query))
 
 
 if __name__ == '__main__':
