@@ -41,7 +41,7 @@ class FaultyProxy(ThreadingHTTPServer):
     def __init__(self, target, faults=Faults(), seed=0):
         super().__init__(('127.0.0.1', 0), Handler)
         self.target,self.faults,self.seed = urlsplit(target).netloc,faults,seed
-        self.changed,self.ending,self.limit = Condition(),Event(),None
+        self.changed,self.ending,self.limit,self.clients = Condition(),Event(),None,0
         self.url = f'http://127.0.0.1:{self.server_address[1]}'
         self.forget()
 
@@ -53,6 +53,12 @@ class FaultyProxy(ThreadingHTTPServer):
         "Add to a counter, and let those know who wait for it."
         with self.changed:
             getattr(self, counter)[key] += size
+            self.changed.notify_all()
+
+    def come(self, clients):
+        "So many clients more, or fewer: one that was killed has gone when the last byte it left in the network is forwarded."
+        with self.changed:
+            self.clients += clients
             self.changed.notify_all()
 
     def pause(self):
@@ -87,6 +93,10 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     disable_nagle_algorithm = True
     upstream = None
+
+    def setup(self):
+        super().setup()
+        self.server.come(1)
 
     def forward(self):
         random = self.server.chance(self.command, re.sub('uploadId=[^&]*', '', self.path), self.headers.get('Range'))
@@ -221,6 +231,7 @@ class Handler(BaseHTTPRequestHandler):
     def finish(self):
         with suppress(OSError): super().finish()
         if self.upstream is not None: self.upstream.close()
+        self.server.come(-1)
 
     def log_message(self, format, *args): "Silent."
 

@@ -137,7 +137,7 @@ def test_what_a_killed_upload_left_open_is_aborted_by_the_next_one_and_what_goes
         near = work.lab(proxy.url, lab.name)
         with child(work.send_all, proxy.url, lab.name, tmp_path/'mine') as process:
             assert killed(process, proxy, lambda: all(proxy.received[f'{lab.name}/{key}'] > MiB for key in ('large', 'large too')))
-        assert open_uploads(lab) == ['large', 'large', 'large too']
+        assert proxy.wait_for(lambda: not proxy.clients) and open_uploads(lab) == ['large', 'large', 'large too']
         proxy.forget()
         proxy.limit = 5 * MiB
         with child(work.send_all, proxy.url, lab.name, tmp_path/'theirs') as process: # goes on, and is now held up
