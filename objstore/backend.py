@@ -102,9 +102,14 @@ class Batch:
     "Puts and removes that are done when the block ends: in one step where the store can, else in order."
     def __init__(self): self.changes:list[Change] = []
 
-    def put(self, key:str, data:Data, *, metadata:dict[str,str]|None=None, content_type:str|None=None)->None:
-        "Note down a put; `data` is read when the block ends."
-        self.changes.append(Change(check_key(key), check_data(data), PutOptions(check_metadata(metadata), check_content_type(content_type))))
+    def put(self, key:str, data:Data, *,
+        metadata:dict[str,str]|None=None, content_type:str|None=None,
+        if_match:str|None=None,      # the etag the object must have before the batch, else nothing of the batch is done
+        if_none_match:str|None=None, # `'*'`: there must be no object before the batch, likewise
+    )->None:
+        "Note down a put; `data` is read when the block ends. A condition needs a store that makes one step of a batch."
+        options = PutOptions(check_metadata(metadata), check_content_type(content_type), if_match, if_none_match)
+        self.changes.append(Change(check_key(key), check_data(data), options.check()))
 
     def remove(self, key:str)->None:
         "Note down a remove; it is no error if there is no such object."

@@ -17,7 +17,7 @@ from .backend import Backend, Batch, Change, capabilities
 from .errors import *
 from .keys import Filter, check_content_type, check_key, check_metadata, item_filter, literal_prefix, name_filter
 from .page import first_page
-from .payload import Data, PutOptions, Reader, ReadOptions, check_data, is_replayable
+from .payload import Data, PutOptions, Reader, ReadOptions, check_data, check_etag, is_replayable
 from .report import Report, Row
 from .retry import Patience, resumed, retry
 from .stats import Stats
@@ -130,7 +130,7 @@ class _Reading(_Finding):
         if_match:str|None=None, # the etag the object must have, else `PreconditionError`
     )->Reader:                  # iterates over bytes as they come
         "An object's bytes as a stream, bound to the etag it began with: after a break it goes on in the same object."
-        _check_etag(if_match)
+        check_etag(if_match)
         options = ReadOptions(version, *_range(start, end), if_match)
         return self._reader('read', bucket, key, options)
 
@@ -182,10 +182,6 @@ class _Reading(_Finding):
 # %% ../nbs/10_interface.ipynb #4a6c533a
 _longest = 2**62 # bytes: beyond any object, and within what every client can count
 
-def _check_etag(if_match):
-    if if_match == '': raise ValueError('if_match is empty: leave it out or give an etag')
-    if if_match and not if_match.isprintable(): raise ValueError('if_match is not an etag: it holds characters that cannot be printed')
-
 def _range(start, end):
     if start < 0 or (end is not None and end < start): raise ValueError(f'{start}:{end} is not a range: 0 <= start <= end')
     return min(start, _longest),None if end is None else min(end, _longest)
@@ -217,10 +213,7 @@ class _Writing(_Reading):
     def _check_put(self, bucket, key, data, options):
         self._check_read(bucket, key)
         check_data(data)
-        if options.if_none_match not in (None, '*'): raise ValueError("if_none_match is '*' or nothing")
-        _check_etag(options.if_match)
-        if options.if_match and options.if_none_match: raise ValueError('if_match and if_none_match exclude each other')
-        for name in options.needs: self._need(name)
+        for name in options.check().needs: self._need(name)
 
     def copy(self, bucket:str, key:str,
         to_bucket:str,
@@ -303,13 +296,19 @@ class ObjectStoreInterface(_Removing):
 
     @contextmanager
     def batch(self, bucket:str)->Iterator[Batch]:
-        "Puts and removes that become one step where the store can, else run in order when the block ends."
+        """Puts and removes that become one step where the store can, else run in order when the block ends.
+
+        Only where they are one step may a put have a condition: where it does not hold nothing is done, and the error tells of
+        that key. Raises as `put`, `UnknownOutcomeError` only where there was a condition."""
         batch = Batch()
         with self._at('batch', bucket): self._bucket(bucket)
         yield batch
         with self._at('batch', bucket):
             for name in {name for change in batch.changes if change.options for name in change.options.needs}: self._need(name)
-            self._do(bucket, batch.changes)
+            conditional = any(change.options and change.options.conditional for change in batch.changes)
+            self._need('atomic_batch', conditional)
+            if conditional: self._decided(lambda: self._commit(bucket, batch.changes))
+            else: self._do(bucket, batch.changes)
 
     def _do(self, bucket, changes):
         if 'atomic_batch' in self.can: return self._commit(bucket, changes)

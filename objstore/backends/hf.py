@@ -318,10 +318,15 @@ class HFObjectStore(_HFReading):
             lines = self._commits.uploaded(place, contents)
             etags = {key: f'"{content.sha256 if _is_large(lines[key]) else content.git_oid}"' for key,content in contents.items()}
         def decide(there):
-            for key in puts: check_free(key, there)
+            for change in changes: self._check_change(bucket, change, there)
             new = [lines[key] for key in puts if not (is_file(there, key) and item_stats(bucket, there[key]).etag == etags[key])]
             return [*new, *(removal_line(key) for key,change in last.items() if not change.options and is_file(there, key))]
         self._commits.change(place, list(last), decide, f'{len(last)} changes')
+
+    def _check_change(self, bucket, change, there):
+        "Whether one change of a batch may be made of what is there before it."
+        with self._at('batch', bucket, change.key):
+            if change.options: self._checked(bucket, change.key, change.options, there)
 
 # %% ../../nbs/25h_hf.ipynb #ff3ec6ca
 def _is_large(line): return line['key'] == 'lfsFile'

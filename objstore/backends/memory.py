@@ -163,8 +163,14 @@ class MemoryObjectStore(_MemoryFinding):
     def _commit(self, bucket, changes):
         changes = [replace(change, data=b''.join(chunks(change.data))) for change in changes]
         with self._lock:
+            for change in changes: self._check_change(bucket, change)
             for change in changes: self._apply(bucket, change)
 
+    def _check_change(self, bucket, change):
+        "Conditions ask what was there before the batch."
+        with self._at('batch', bucket, change.key):
+            if change.options: self._check_conditions(self._find(bucket).current(change.key), change.options)
+
     def _apply(self, bucket, change:Change):
-        if change.options: self._put(bucket, change.key, change.data, change.options)
+        if change.options: self._put(bucket, change.key, change.data, replace(change.options, if_match=None, if_none_match=None))
         else: self._remove(bucket, change.key, None)

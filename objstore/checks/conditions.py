@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['create_only_meets_an_object', 'a_copy_can_be_create_only', 'a_stale_etag_is_refused', 'at_once', 'one_creator_wins',
-           'increment', 'no_increment_is_lost', 'versioned', 'former_versions_are_kept', 'a_version_can_be_restored',
-           'a_removed_version_is_gone', 'a_presigned_url_needs_no_credentials', 'a_presigned_url_reaches_one_object',
-           'compare_and_swap_is_refused', 'create_only_is_refused', 'metadata_is_refused', 'a_content_type_is_refused',
-           'odd_keys_are_refused', 'versions_are_refused', 'removing_a_version_is_refused', 'presigning_is_refused',
+           'increment', 'no_increment_is_lost', 'a_condition_holds_for_a_whole_batch', 'versioned',
+           'former_versions_are_kept', 'a_version_can_be_restored', 'a_removed_version_is_gone',
+           'a_presigned_url_needs_no_credentials', 'a_presigned_url_reaches_one_object', 'compare_and_swap_is_refused',
+           'create_only_is_refused', 'metadata_is_refused', 'a_content_type_is_refused', 'odd_keys_are_refused',
+           'versions_are_refused', 'removing_a_version_is_refused', 'presigning_is_refused',
            'an_atomic_batch_is_not_claimed']
 
 # %% ../../nbs/12c_check_conditions.ipynb #e86f4c1d
@@ -97,6 +98,19 @@ def no_increment_is_lost(bucket, key):
     bucket.put(key, b'0')
     unknown = [result for result in at_once(lambda n: increment(bucket, key)) if isinstance(result, UnknownOutcomeError)]
     assert 16 - len(unknown) <= int(bucket.get(key)) <= 16
+
+# %% ../../nbs/12c_check_conditions.ipynb #c8fbecaf
+@check('atomic_batch', 'if_match', 'if_none_match')
+def a_condition_holds_for_a_whole_batch(bucket, key):
+    "Where one condition of a batch does not hold nothing of it is done, and the error names the key; conditions ask what was there before."
+    old = bucket.put(f'{key}/old', b'1')
+    for refused,condition in ((AlreadyExistsError, dict(if_none_match='*')), (PreconditionError, dict(if_match='"none"'))):
+        with expect_fail(refused, f'{key}/old'), bucket.batch() as batch:
+            batch.put(f'{key}/new', b'2'); batch.put(f'{key}/old', b'3', **condition)
+    assert f'{key}/new' not in bucket and bucket.get(f'{key}/old') == b'1'
+    with bucket.batch() as batch: batch.put(f'{key}/new', b'2', if_none_match='*'); batch.put(f'{key}/old', b'3', if_match=old.etag)
+    assert (bucket.get(f'{key}/new'), bucket.get(f'{key}/old')) == (b'2', b'3')
+
 
 # %% ../../nbs/12c_check_conditions.ipynb #acd7cdad
 def versioned(bucket:Bucket)->Bucket:
@@ -216,6 +230,7 @@ def presigning_is_refused(bucket, key):
 
 @refusal('atomic_batch')
 def an_atomic_batch_is_not_claimed(bucket, key):
-    "Without the capability a batch still runs, one change after the other; an empty one sends nothing."
+    "Without the capability a batch still runs, one change after the other, but on no condition; an empty one sends nothing."
     with bucket.batch() as batch: pass
     assert batch.changes == []
+    with expect_fail(NotSupportedError), bucket.batch() as batch: batch.put(f'{key}/1', b''); batch.put(f'{key}/2', b'', if_none_match='*')
