@@ -8,13 +8,18 @@ __all__ = ['on_their_way', 'Hashing', 'Stored', 'known_size', 'digest_beforehand
 # %% ../nbs/34b_payloads.ipynb #10faadfe
 import os, time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from math import inf
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from .backend import Change
 from .entry import Entry
 from .errors import IntegrityError, NotFoundError, ObjStoreError
 from .interface import Bucket
 from .layout import new_id, payload_name
-from .payload import Data, chunks
+from .payload import Data, PutOptions, chunks, is_replayable
 from .retry import retry
 
 # %% ../nbs/34b_payloads.ipynb #20ecd1eb
@@ -38,12 +43,13 @@ on_their_way = 60 # seconds that bytes which no entry ever named are safe, unles
 
 @dataclass(frozen=True)
 class Stored:
-    "Bytes that are in the bucket."
+    "Bytes that are in the bucket, or will be with their entry."
     payload:str
     size:int
     sha256:str
     until:float         # an entry that is put by then finds them there; of `time.monotonic()`
     spare:str|None=None # another object with the same bytes, of which nobody knows yet
+    beside:Change|None=None # puts the bytes: in one step with the entry
 
 def known_size(data:Data)->int|None:
     "How many bytes will come, if that can be known beforehand."
@@ -64,7 +70,7 @@ class Payloads:
     "The bytes of versions in one bucket."
     def __init__(self, bucket:Bucket,
         grace:float=86_400, # seconds that a prune leaves bytes alone after they were last named
-    ): self.bucket,self.grace = bucket,grace
+    ): self.bucket,self.grace,self.one_step = bucket,grace,'atomic_batch' in bucket.store.can
 
     def reused(self, entry:Entry,
         since:float, # `time.monotonic()`, before it was seen that the version is there
@@ -78,18 +84,35 @@ class Payloads:
         content_type:str|None=None, # kept where the store can; the entry has it anyway
         digest:str|None=None,       # of bytes in memory, if it is known already
     )->Stored:
-        "Put bytes under a new name. After a network failure what can be read again is put again, a file under another name."
+        """Put bytes under a new name. After a network failure what can be read again is put again, a file under another name.
+
+        Where the store makes one step of a batch nothing is put: the bytes go with their entry."""
+        if self.one_step: return self._noted(key, data, content_type, digest)
         if isinstance(data, os.PathLike): return retry(lambda: self._put(key, data, Hashing(data), content_type), self.bucket.store.patience)
         if known_size(data) is None: return self._put(key, data, Hashing(data), content_type)
         return replace(self._put(key, data, None, content_type), sha256=digest or digest_beforehand(data, set()) or '')
 
+    def _noted(self, key, data, content_type, digest):
+        name,size = payload_name(key, new_id()),known_size(data)
+        return Stored(name, size or 0, digest or digest_beforehand(data, {size}) or '', inf, beside=Change(name, data, PutOptions({}, self._typed(content_type))))
+
+    def _typed(self, content_type): return content_type if 'content_type' in self.bucket.store.can else None
+
     def _put(self, key, data, hashing, content_type):
         since,name = time.monotonic(),payload_name(key, new_id())
-        typed = content_type if 'content_type' in self.bucket.store.can else None
-        put = self.bucket.put(name, hashing or data, content_type=typed)
+        put = self.bucket.put(name, hashing or data, content_type=self._typed(content_type))
         size = hashing.size if hashing else known_size(data) or 0
         if put.size != size: raise IntegrityError(f'{size:,} bytes were sent and {put.size:,} arrived')
         return Stored(name, size, hashing.sha256 if hashing else '', self._fresh(since))
+
+    @contextmanager
+    def at_hand(self, data:Data)->Iterator[Data]:
+        "`data`; where it goes with its entry in a form that stays as it is and can be read again, for that step may be repeated."
+        size = known_size(data)
+        if not self.one_step: yield data
+        elif size is not None and size <= _in_memory: yield b''.join(chunks(data))
+        else:
+            with _unchanged(data) if is_replayable(data) else _spooled(data) as path: yield path
 
     def renewed(self, key:str, stored:Stored)->Stored:
         "The same bytes, so fresh that no prune takes them before an entry names them."
@@ -104,3 +127,21 @@ class Payloads:
         if not name: return
         try: self.bucket.remove(name)
         except ObjStoreError: return
+
+# %% ../nbs/34b_payloads.ipynb #9410ea44
+_in_memory = 2**24 # bytes
+
+@contextmanager
+def _unchanged(path):
+    before = _state(path)
+    yield path
+    if _state(path) != before: raise IntegrityError(f'{path} changed while it was published: its version may not have the bytes of its sha256, so publish it again')
+
+def _state(path): return (found := os.stat(path)).st_size, found.st_mtime_ns, found.st_ino
+
+@contextmanager
+def _spooled(data):
+    with NamedTemporaryFile(prefix='objstore-') as file:
+        for part in chunks(data): file.write(part)
+        file.flush()
+        yield Path(file.name)

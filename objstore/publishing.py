@@ -105,6 +105,9 @@ class Writer(_Reuse):
         where the key is not remembered or another writer is quicker."""
         latest = self._latest(key, options)
         check_conditions(latest.current, options)
+        with self.payloads.at_hand(data) as data: return self._put(key, data, options, latest)
+
+    def _put(self, key, data, options, latest):
         stored = self.stored(key, data, options, latest)
         try: return cast(Entry, self.publish(key, stored, options, latest)[0])
         finally: self.payloads.dropped(stored.spare)
@@ -132,7 +135,7 @@ class Writer(_Reuse):
     def _tried(self, key, stored, options, latest)->Entry|None:
         "The next version, unless somebody else has taken its number."
         entry = new_entry(key, stored and self.payloads.renewed(key, stored), options, latest)
-        if not commit(self.bucket, entry_name(key, entry.version), entry.to_json()): return None
+        if not commit(self.bucket, entry_name(key, entry.version), entry.to_json(), beside=stored and stored.beside): return None
         self.seen.meet(self.bucket.name, key, entry)
         return entry
 

@@ -9,6 +9,7 @@ __all__ = ['highest', 'patience', 'turned', 'numbered', 'number_in', 'newest', '
 import re, time
 from collections.abc import Iterator
 from itertools import islice
+from .backend import Change
 from .errors import AlreadyExistsError, NetworkError, UnknownOutcomeError
 from .interface import Bucket
 from .retry import Patience
@@ -57,20 +58,29 @@ def commit(
     name:str,
     body:bytes,                 # no other writer's is the same: it holds a random id
     patience:Patience=patience,
+    beside:Change|None=None,    # what is put in the same step: only where the store makes one step of a batch
 )->bool: # `False`: another's object has this name
     "Put an object create-only, and know how it ended. Raises `UnknownOutcomeError` if the network stays silent."
     for n,pause in enumerate([*patience.pauses(), None]):
-        done = _attempt(bucket, name, body, last=pause is None)
+        done = _attempt(bucket, name, body, beside, last=pause is None)
         if done is not None: return done or n > 0 and bucket.get(name) == body
         time.sleep(pause or 0)
     return False
 
-def _attempt(bucket, name, body, last)->bool|None:
+def _attempt(bucket, name, body, beside, last)->bool|None:
     "Was it put? `None`: nobody knows."
-    try: return bool(bucket.put(name, body, if_none_match='*'))
+    try: _create(bucket, name, body, beside)
     except AlreadyExistsError: return False
     except (NetworkError, UnknownOutcomeError):
         if last: raise
+        return None
+    return True
+
+def _create(bucket, name, body, beside):
+    if beside is None: return bucket.put(name, body, if_none_match='*')
+    with bucket.batch() as batch:
+        batch.changes.append(beside)
+        batch.put(name, body, if_none_match='*')
 
 # %% ../nbs/30_series.ipynb #0c2dcc66
 def numbers(

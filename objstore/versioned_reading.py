@@ -68,12 +68,15 @@ class _Buckets(ObjectStoreInterface):
         with unplaced(): return self.store.remove_bucket(bucket, force=True) if force else super()._gone(bucket, force)
 
     def _remove_bucket(self, bucket):
-        inner = self.store.bucket(bucket)
         with unplaced():
-            left = next((item.key for item in inner.find_items(limit=2) if item.key != marker_name), None)
-            if left: raise BucketNotEmptyError(f'there is {left!r}: give force=True to remove it too, with all versions')
-            inner.remove(marker_name)
-            self.store.remove_bucket(bucket)
+            if self.store.exists(bucket, marker_name): self._unmark(bucket)
+            if not self.store.remove_bucket(bucket): raise NotFoundError('no such bucket')
+
+    def _unmark(self, bucket):
+        "Take the marker away where there is nothing else."
+        left = next((item.key for item in self.store.find_items(bucket, limit=2) if item.key != marker_name), None)
+        if left: raise BucketNotEmptyError(f'there is {left!r}: give force=True to remove it too, with all versions')
+        self.store.remove(bucket, marker_name)
 
 # %% ../nbs/35d_versioned_reading.ipynb #c0454dd1
 class VersionedReading(_Buckets):

@@ -34,8 +34,8 @@ def lab(place):
 @contextmanager
 def bucket_at(place, grace='24h'):
     "A fresh bucket of versions, gone when the block ends."
-    store = work.store_at(place, grace)
-    bucket = store.bucket(store.find_or_create_bucket(f'versions-{uuid.uuid4().hex[:12]}'))
+    store,owner = work.store_at(place, grace),'models/tester/' if place == 'hf' else ''
+    bucket = store.bucket(store.find_or_create_bucket(f'{owner}versions-{uuid.uuid4().hex[:12]}'))
     try: yield bucket
     finally: store.remove_bucket(bucket.name, force=True)
 
@@ -66,9 +66,32 @@ def are_gapless_and_whole(bucket, published):
 
 # The race
 
+def published_by_a_crowd(place, lab, times):
+    "What eight processes published of one key, so many versions each."
+    answers = crowd(work.publish, [(place, lab.name, me, times) for me in range(8)])
+    return [pair for answer in answers for pair in answer]
+
+
 def test_eight_processes_publish_one_key_without_a_gap_or_a_loss(place, lab):
-    answers = crowd(work.publish, [(place, lab.name, me, 50) for me in range(8)])
-    are_gapless_and_whole(lab, [pair for answer in answers for pair in answer])
+    are_gapless_and_whole(lab, published_by_a_crowd(place, lab, 50))
+
+
+def test_eight_processes_publish_one_key_on_azure():
+    with bucket_at('azure') as lab: are_gapless_and_whole(lab, published_by_a_crowd('azure', lab, 50))
+
+
+def test_eight_processes_publish_one_key_on_the_hub_a_commit_a_version():
+    with bucket_at('hf') as lab:
+        lab.put('other', b'') # the bucket keeps versions from here on
+        before = commits(lab)
+        are_gapless_and_whole(lab, published_by_a_crowd('hf', lab, 10))
+        assert commits(lab) - before == 80
+
+
+def commits(lab):
+    "How many commits a repository has."
+    from huggingface_hub import HfApi
+    return len(HfApi().list_repo_commits(lab.name.removeprefix('models/')))
 
 
 def test_eight_threads_publish_one_key_without_a_gap_or_a_loss():

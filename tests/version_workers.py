@@ -1,6 +1,8 @@
 "What the processes of `test_versions` do; a module of its own, so that a child starts without pytest."
 import os, random, time
 from hashlib import sha256
+from objstore.backends.azure import AzureObjectStore
+from objstore.backends.hf import HFObjectStore
 from objstore.backends.local import LocalObjectStore
 from objstore.backends.s3 import S3ObjectStore
 from objstore.errors import NotFoundError
@@ -15,9 +17,12 @@ def join(barrier):
     together = barrier
 
 
+servers = {'s3': S3ObjectStore, 'azure': AzureObjectStore, 'hf': HFObjectStore}
+
+
 def store_at(place, grace='24h'):
-    "Versions in a folder, or on the S3 server of the tests."
-    return VersionedStore(S3ObjectStore() if place == 's3' else LocalObjectStore(place), grace=grace)
+    "Versions in a folder, or on a server of the tests."
+    return VersionedStore(servers[place]() if place in servers else LocalObjectStore(place), grace=grace)
 
 
 def publish(place, bucket, me, times):
