@@ -69,21 +69,21 @@ class OfflineError(ObjStoreError, ConnectionError): "Offline, and what was asked
 class MissingDependencyError(ObjStoreError, ImportError): "A package is missing; the message names the extra that brings it."
 
 # %% ../nbs/00_errors.ipynb #9fc92c36
-_secret_patterns = [re.compile(p, re.I | re.S) for p in (
+_secret_patterns = (
     r'(?P<keep>[?&;](?:x-(?:amz|goog|ms)-)?(?:signature|credential|security-token|sig|awsaccesskeyid|googleaccessid|token|upload_id)=)[^&\s"\'<>]+',
     r'(?P<keep>(?:authorization|x-(?:amz|goog)-security-token|x-amz-credential)[\'"]?\s*[:=]\s*b?[\'"]?)[^\r\n\'"]+',
     r'(?P<keep>(?:accountkey|sharedaccesssignature|sharedaccesskey|secret_?access_?key|client_?secret|(?:session|access|refresh|web_?identity|sso_bearer)_?token)[\'"]?\s*[:=]\s*(?:b?[\'"])?)[^;&\s\'",]+',
     r'(?P<keep><(?P<tag>awsaccesskeyid|stringtosign(?:bytes)?|signatureprovided|canonicalrequest(?:bytes)?|secretaccesskey|sessiontoken)>).*?(?=</(?P=tag)>)',
     r'(?P<keep>://)[^/\s@]+:[^/\s@]+(?=@)',
     r'(?P<keep>\b(?:hf_|bearer ))[a-z0-9._~+/=-]{8,}',
-)]
+)
 
 # %% ../nbs/00_errors.ipynb #44d63bca
 def scrub(
     text:str, # anything an SDK, a server or a URL said
 )->str:       # the same without signatures, keys and tokens
     "`text` without what could sign or replay a request."
-    for pattern in _secret_patterns: text = pattern.sub(r'\g<keep>…', text)
+    for pattern in _secret_patterns: text = re.sub(pattern, r'\g<keep>…', text, flags=re.I | re.S) # compiled once, when first needed
     return text
 
 # %% ../nbs/00_errors.ipynb #5c62a48f

@@ -57,7 +57,7 @@ def conditions(options:PutOptions)->dict[str, str]:
     return {name: value for name,value in (('If-Match', options.if_match), ('If-None-Match', options.if_none_match)) if value}
 
 # %% ../../nbs/22g_s3.ipynb #44172457
-_not_in_xml = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
+_not_in_xml = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
 
 def delete_xml(
     items:list[tuple[str, str|None]], # key and version

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.bench import contenders
 
 # For speed here: 16 at once is what boto3 and obstore get, too; rclone's default of 5 MiB for a part up would hold it back.
-rclone_flags = ['--config=', '--s3-provider=SeaweedFS', '--s3-env-auth', '--s3-no-check-bucket', '--transfers=16', '--checkers=16',
+rclone_flags = ['--config=', '--s3-provider=SeaweedFS', '--s3-env-auth', '--s3-no-check-bucket', '--s3-list-version=2', '--transfers=16', '--checkers=16',
     '--multi-thread-streams=8', '--multi-thread-cutoff=64M', '--s3-chunk-size=16M', '--s3-upload-concurrency=8']
 
 
