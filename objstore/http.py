@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['T', 'key_path', 'query_string', 'as_header', 'as_text', 'checked_headers', 'http_date', 'Answer', 'Refusal',
-           'over_network', 'discreet_logs', 'connection_pools', 'trusted_file', 'check_endpoint', 'Connections']
+           'range_header', 'check_range', 'over_network', 'discreet_logs', 'connection_pools', 'trusted_file',
+           'check_endpoint', 'Connections']
 
 # %% ../nbs/09b_http.ipynb #39b6b265
 import logging, os, re
@@ -84,6 +85,23 @@ class Refusal(Answer):
         "What stands in the element `name`, or nothing."
         found = re.search(f'<{name}>([^<]*)</{name}>', self.text)
         return unescape(found[1]).strip() if found else ''
+
+# %% ../nbs/09b_http.ipynb #07ad4ebe
+def range_header(
+    start:int,
+    end:int|None, # the byte after the last; `None` is the object's end
+)->str:           # empty: the whole object, for nothing of it cannot be asked for
+    "What asks for the bytes `start:end`."
+    return f"bytes={start}-{'' if end is None else end - 1}" if start or end else ''
+
+def check_range(
+    headers:dict[str,str], # of the answer, names in lower case
+    start:int,
+    end:int,               # the byte after the last
+)->None:
+    "Raise `IntegrityError` unless the answer's body is the bytes `start:end`, which may be all there are."
+    there = headers.get('content-range', f'bytes 0-{end - 1}/')
+    if end > start and not there.startswith(f'bytes {start}-{end - 1}/'): raise IntegrityError(f'bytes {start}-{end - 1} were asked for, and {there[:40]!r} came')
 
 # %% ../nbs/09b_http.ipynb #0f4af3a4
 T = TypeVar('T')

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from .errors import *
 from .interrupt import interruptible
-from .payload import Reader
+from .payload import Reader, ReadOptions
 from .stats import Stats
 
 # %% ../nbs/09d_rust.ipynb #726420c0
@@ -80,6 +80,18 @@ class RustBuckets(ABC):
         "Begin to read an object."
         import obstore
         return self._call('read', bucket, lambda client: obstore.get(client, key, options=options)) # pyright: ignore
+
+    def read(self, bucket:str, key:str,
+        options:ReadOptions,  # of the current version
+        told:Callable[[str, str, Any], Stats], # bucket, key and what `get` returned -> what is known of the object
+    )->Reader:
+        "An object, or a part of it, as it comes."
+        wanted:dict[str, Any] = {'if_match':options.if_match} if options.if_match else {}
+        if options.end is not None: wanted['range'] = options.start,options.end
+        elif options.start: wanted['range'] = {'offset':options.start}
+        result = self.get(bucket, key, wanted)
+        start,end = result.range
+        return Reader(told(bucket, key, result), self.parts(result, end - start), end - start)
 
     def put(self, bucket:str, key:str,
         data:bytes|Iterator[bytes], # an iterator is put in parts

@@ -18,7 +18,7 @@ from .azure_obstore import FastContainers
 from .azure_request import AzureRequests, block_blob, check_name, headers_metadata, metadata_headers, stats_of
 from .azure_signing import AccountKey, Sas, sas_token
 from ..errors import *
-from ..http import Answer
+from ..http import Answer, check_range, range_header
 from ..interface import ObjectStoreInterface
 from ..interrupt import interruptible
 from ..payload import PutOptions, Reader
@@ -162,7 +162,7 @@ class _AzureReading(_AzureBuckets):
 
     def _read(self, bucket, key, options):
         if options.start == options.end: return self._nothing(bucket, key, options)
-        try: return self._read_fast(bucket, key, options) if self._is_fast(check_name(key)) and not options.version else self._read_own(bucket, key, options)
+        try: return self._fast.read(bucket, key, options, result_stats) if self._is_fast(check_name(key)) and not options.version else self._read_own(bucket, key, options)
         except NoSuchRange: return self._nothing(bucket, key, options)
 
     def _nothing(self, bucket, key, options):
@@ -179,24 +179,16 @@ class _AzureReading(_AzureBuckets):
         if not self._is_fast(check_name(stats.key)): return super()._get_part(bucket, stats, start, end)
         return self._fast.pieces(bucket, stats.key, {'range':(start, end), 'if_match':stats.etag})
 
-    def _read_fast(self, bucket, key, options):
-        wanted = {'if_match':options.if_match} if options.if_match else {}
-        if options.end is not None: wanted['range'] = options.start,options.end
-        elif options.start: wanted['range'] = {'offset':options.start}
-        result = self._fast.get(bucket, key, wanted)
-        start,end = result.range
-        return Reader(result_stats(bucket, key, result), self._fast.parts(result, end - start), end - start)
+
 
     def _read_own(self, bucket, key, options):
-        last = '' if options.end is None else options.end - 1
-        headers = {'x-ms-range':f'bytes={options.start}-{last}'} if options.start or options.end else {}
-        if options.if_match: headers['If-Match'] = options.if_match
+        asked = {'x-ms-range':range_header(options.start, options.end), 'If-Match':options.if_match}
+        headers = {name: value for name,value in asked.items() if value}
         answer = self._azure.request('GET', bucket, key, query=version_query(options.version), headers=headers, stream=True)
         if answer.status == 416: raise NoSuchRange('the object ends before the range begins')
         stats = _of_version(stats_of(bucket, key, answer.headers), options.version)
         start,end = options.span(stats.size or 0)
-        there = answer.headers.get('content-range', f'bytes 0-{end - 1}/')
-        if not there.startswith(f'bytes {start}-{end - 1}/') and end > start: raise IntegrityError(f'bytes {start}-{end - 1} were asked for, and {there[:40]!r} came')
+        check_range(answer.headers, start, end)
         return Reader(stats, answer.parts, end - start)
 
     def _get_stats(self, bucket, key, version):

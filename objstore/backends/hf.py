@@ -18,6 +18,7 @@ from .hf_listing import entries_at, file_history, item_stats, list_files
 from .hf_names import Place, bucket_names, check_kept, folders_above, is_commit, is_kept, place_of, repositories
 from .hf_request import HubRequests, hub_endpoint, hub_token, rows
 from ..errors import *
+from ..http import check_range, range_header
 from ..interface import ObjectStoreInterface
 from ..payload import PutOptions, Reader, ReadOptions
 from ..report import Row
@@ -216,16 +217,14 @@ class _HFReading(_HFBuckets):
 
     def _fetched(self, place, bucket, key, options)->Reader:
         if options.start == options.end: return self._nothing(place, bucket, key, options)
-        last = '' if options.end is None else options.end - 1
-        headers = {'Range':f'bytes={options.start}-{last}'} if options.start or options.end is not None else {}
-        answer = self._hub.request('GET', place.file(key, options.version), headers=headers, stream=True)
+        asked = range_header(options.start, options.end)
+        answer = self._hub.request('GET', place.file(key, options.version), headers={'Range':asked} if asked else {}, stream=True)
         if answer.status == 416: return self._nothing(place, bucket, key, options, answer)
         with ExitStack() as stack:
             stack.enter_context(Reader(Stats(bucket, key), answer.parts, 0)) # lets go of the connection, unless all is well
             stats = _matching(resolved_stats(bucket, key, answer.headers), options)
             start,end = options.span(stats.size or 0)
-            there = answer.headers.get('content-range', f'bytes 0-{end - 1}/')
-            if end > start and not there.startswith(f'bytes {start}-{end - 1}/'): raise IntegrityError(f'bytes {start}-{end - 1} were asked for, and {there[:40]!r} came')
+            check_range(answer.headers, start, end)
             stack.pop_all()
         return Reader(stats, answer.parts, end - start)
 

@@ -23,6 +23,7 @@ from .s3_obstore import FastBuckets
 from .s3_request import S3Endpoint, S3Requests, headers_metadata, metadata_headers, s3_error, stats_of, version_of
 from ..crc32 import from_base64
 from ..errors import *
+from ..http import check_range, range_header
 from ..interface import ObjectStoreInterface
 from ..interrupt import interruptible
 from ..payload import PutOptions, Reader
@@ -252,7 +253,7 @@ class S3ObjectStore(_S3Buckets):
 
     def _read(self, bucket, key, options):
         if options.start == options.end: return self._nothing(bucket, key, options)
-        try: return self._read_fast(bucket, key, options) if self._is_fast(key) and not options.version else self._read_signed(bucket, key, options)
+        try: return self._fast.read(bucket, key, options, result_stats) if self._is_fast(key) and not options.version else self._read_signed(bucket, key, options)
         except NoSuchRange: return self._nothing(bucket, key, options)
 
     def _nothing(self, bucket, key, options):
@@ -283,24 +284,16 @@ class S3ObjectStore(_S3Buckets):
         crc = from_base64(told.get('x-amz-checksum-crc32', '')) if told.get('x-amz-checksum-type') == 'FULL_OBJECT' else None
         return None if crc is None else ('crc32', f'{crc:08x}')
 
-    def _read_fast(self, bucket, key, options):
-        wanted = {'if_match':options.if_match} if options.if_match else {}
-        if options.end is not None: wanted['range'] = options.start,options.end
-        elif options.start: wanted['range'] = {'offset':options.start}
-        result = self._fast.get(bucket, key, wanted)
-        start,end = result.range
-        return Reader(result_stats(bucket, key, result), self._fast.parts(result, end - start), end - start)
+
 
     def _read_signed(self, bucket, key, options):
-        last = '' if options.end is None else options.end - 1
-        headers = {'Range':f'bytes={options.start}-{last}'} if options.start or options.end else {}
-        if options.if_match: headers['If-Match'] = options.if_match
+        asked = {'Range':range_header(options.start, options.end), 'If-Match':options.if_match}
+        headers = {name: value for name,value in asked.items() if value}
         answer = self._s3.request('GET', bucket, key, query={'versionId':str(options.version)} if options.version else None, headers=headers, stream=True)
         if answer.status == 416: raise NoSuchRange('the object ends before the range begins')
         stats = stats_of(bucket, key, answer.headers)
         start,end = options.span(stats.size or 0)
-        there = answer.headers.get('content-range', f'bytes 0-{end - 1}/')
-        if not there.startswith(f'bytes {start}-{end - 1}/') and end > start: raise IntegrityError(f'bytes {start}-{end - 1} were asked for, and {there[:40]!r} came')
+        check_range(answer.headers, start, end)
         return Reader(stats, answer.parts, end - start)
 
     def _get_stats(self, bucket, key, version):
