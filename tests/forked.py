@@ -1,4 +1,4 @@
-"""Run a function in a child of a clean process: one that has imported the heavy libraries and used none of them.
+"""Run a function in a child of a clean process: one that has imported the library and the heavy ones, and used none of them.
 
 A child forked from pytest itself would inherit whatever earlier tests started: threads, and obstore's runtime, which
 does not survive a fork. Children of multiprocessing's fork server inherit nothing and still start in milliseconds."""
@@ -7,10 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tests.notebooks import modules
 
 method = 'forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn'
 context = multiprocessing.get_context(method)
-if method == 'forkserver': context.set_forkserver_preload(['__main__', 'IPython', 'nbdev.test', 'boto3', 'obstore', 'hypothesis'])
+# None of them starts a thread when it is imported, as pandas, polars and duckdb do.
+preloaded = ['IPython', 'nbdev.test', 'boto3', 'obstore', 'hypothesis', 'huggingface_hub.file_download', 'azure.storage.blob', 'tests.replies',
+    *(name for name,_ in modules())]
+if method == 'forkserver': context.set_forkserver_preload(['__main__', *preloaded])
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,10 @@ def run(function, *args, timeout=120):
         return outcome(Path(folder))
 
 
-def run_all(function, calls, timeout=120, at_once=2):
-    "The outcomes of `function(*args)` for each `args` in `calls`, in their order."
+def run_all(function, calls, timeout=120, at_once=2, is_over=lambda: False):
+    "The outcomes of `function(*args)` for each `args` in `calls`, in their order; nothing more begins when `is_over()`."
     with ThreadPoolExecutor(at_once) as pool:
-        try: return list(pool.map(lambda args: run(function, *args, timeout=timeout), calls))
+        try: return list(pool.map(lambda args: Outcome() if is_over() else run(function, *args, timeout=timeout), calls))
         except BaseException:
             for process in multiprocessing.active_children(): kill(process)
             raise
@@ -63,14 +67,14 @@ def work(folder, function, args):
 
 
 def end(process):
-    "See to it that the child has ended."
-    if process.is_alive(): kill(process)
+    "See to it that the child has ended, and what it started: its group is there as long as any of them."
+    kill(process)
     process.join()
 
 
 def kill(process):
     "Kill the child and its own children."
-    with suppress(ProcessLookupError, AttributeError): os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError, PermissionError, AttributeError): os.killpg(process.pid, signal.SIGKILL)
     process.kill()
 
 

@@ -3,9 +3,10 @@
 Those with an underscore lose theirs too: a backend's primitives are all of that kind. The cells run as nbdev-test runs
 them, in order in one `__main__`, but with plain `exec`: it starts at once, and shows no value, so that only what a cell
 asserts can make it fail."""
-import ast, codeop, linecache, os, sys, time, traceback, types
+import ast, codeop, linecache, os, signal, sys, time, traceback, types
 from dataclasses import dataclass
 from pathlib import Path
+from hypothesis import Phase, settings
 from tests import forked
 from tests.notebooks import functions, root
 
@@ -63,9 +64,17 @@ def start(statement):
     return min([statement.lineno, *decorators]), statement.col_offset
 
 
-def first_failure(cells, folder):
-    "Run `cells` in `folder`; the index of the one that fails, `None` if none does. Only for a child of its own."
+@dataclass(frozen=True)
+class Run:
+    "How far the cells of a notebook came."
+    seconds: list              # that each cell took
+    failed: int | None = None  # index of the cell that fails, if one does
+
+
+def run_cells(cells, folder, patience=()):
+    "Run `cells` in `folder`; with `patience`, the process ends when one takes more seconds. Only for a child of its own."
     limit_memory()
+    if patience: fail_at_once()
     main = sys.modules['__main__'] = types.ModuleType('__main__')
     main.__spec__ = None
     os.chdir(folder)
@@ -73,11 +82,27 @@ def first_failure(cells, folder):
     sys.argv = ['notebook']
     os.environ['IN_TEST'] = '1'
     compiled = codeop.Compile()  # remembers `from __future__` from cell to cell, as IPython does
+    seconds = []
     for at,source in enumerate(cells):
+        began = time.monotonic()
+        if patience: end_in(patience[at])
         try: exec(compiled(source, named(source, at), 'exec'), main.__dict__)
         except BaseException:
             traceback.print_exc()
-            return at
+            return Run(seconds, at)
+        seconds.append(time.monotonic() - began)
+    return Run(seconds)
+
+
+def end_in(seconds):
+    "Let the system end this process then, whatever it hangs in, unless a later call puts it off. Windows has no such alarm."
+    if hasattr(signal, 'setitimer'): signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def fail_at_once():
+    "Let Hypothesis stop at the first example that fails: which is the simplest one matters only to readers."
+    settings.register_profile('mutant', phases=[Phase.explicit, Phase.reuse, Phase.generate], report_multiple_bugs=False)
+    settings.load_profile('mutant')
 
 
 def named(source, at):
@@ -95,20 +120,21 @@ def limit_memory():
     if sys.platform == 'linux': resource.setrlimit(resource.RLIMIT_AS, (memory_limit, most))
 
 
-def complaints(notebook):
+def complaints(notebook, is_over=lambda: False):
     "What is wrong with the notebook's asserts: a sentence each; empty when every one of its functions is asserted."
     whole,folder = [cell.source for cell in runnable(notebook)],str(Path(notebook.path).parent)
-    began = time.monotonic()
-    if broken := failure(whole, folder): return [f'the notebook itself fails {broken}']
-    patience = 5 + 4 * (time.monotonic() - began)  # seconds; a mutant that hangs fails, too
+    sound = forked.run(run_cells, whole, folder, timeout=300)
+    if broken := failure(sound): return [f'the notebook itself fails {broken}']
+    patience = [5 + 4 * seconds for seconds in sound.value.seconds]  # for each cell; a mutant that hangs fails, too
     found = list(mutants(notebook))
-    runs = forked.run_all(first_failure, [(mutant.cells, folder) for mutant in found], timeout=patience)
+    runs = forked.run_all(run_cells, [(mutant.cells, folder, patience) for mutant in found], timeout=sum(patience), is_over=is_over)
     # A mutant stops half-way: if that disturbs the next run, the next mutant fails for the wrong reason.
-    if broken := failure(whole, folder): return [f'what a failed run leaves behind disturbs the next, give buckets names of their own: {broken}']
-    return [f'{mutant.name} can return None and no assert notices' for mutant,run in zip(found, runs) if run.ended and run.value is None]
+    if broken := failure(forked.run(run_cells, whole, folder, timeout=300)):
+        return [f'what a failed run leaves behind disturbs the next, give buckets names of their own: {broken}']
+    return [f'{mutant.name} can return None and no assert notices' for mutant,run in zip(found, runs) if not failure(run)]
 
 
-def failure(cells, folder):
-    "Where and how these cells fail; empty if they don't."
-    run = forked.run(first_failure, cells, folder, timeout=300)
-    return '' if run.ended and run.value is None else f'(cell {run.value}):\n{run.log[-3000:]}'
+def failure(run):
+    "Where and how a notebook's cells failed; empty if they didn't."
+    if run.ended and run.value.failed is None: return ''
+    return f'(cell {run.value.failed if run.ended else "unknown"}):\n{run.log[-3000:]}'

@@ -1,6 +1,8 @@
 "The shape of the library: layers, sizes, the order of a notebook, and asserts that bite."
 import ast, statistics
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from threading import Event
 import pytest
 from tests import mutation
 from tests.notebooks import fence, modules, numbered, root
@@ -177,9 +179,21 @@ def test_notebook_reads_in_the_house_order(notebook):
     refuse([f'broken: {rule}' for rule in order_complaints(notebook)])
 
 
+@pytest.fixture(scope='module')
+def bitten(request):
+    "What `mutation.complaints` will say of each notebook that is to be tested: two at a time, for much of it is waiting."
+    wanted = [item.callspec.params['notebook'] for item in request.session.items if item.originalname == 'test_asserts_bite']
+    over = Event()
+    with ThreadPoolExecutor(2) as pool:
+        try: yield {notebook.module: pool.submit(mutation.complaints, notebook, over.is_set) for notebook in wanted}
+        finally:
+            over.set()
+            pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.parametrize('notebook', notebooks, ids=lambda notebook: notebook.path.name)
-def test_asserts_bite(notebook):
-    refuse(mutation.complaints(notebook))
+def test_asserts_bite(notebook, bitten):
+    refuse(bitten[notebook.module].result())
 
 
 def test_layer_rule_sees_imports_however_they_are_written():

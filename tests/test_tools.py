@@ -1,5 +1,5 @@
 "The tests' own tools: they must fail when they should."
-import ast, json, os, socket, urllib.request
+import ast, json, os, socket, time, urllib.request
 import pytest
 from tests import forked, mutation
 from tests.notebooks import functions, read
@@ -32,6 +32,15 @@ def test_a_child_that_crashes_or_hangs_is_not_taken_for_success():
     assert not forked.run(os.system, 'sleep 60', timeout=0.5).ended
 
 
+@pytest.mark.skipif(os.name != 'posix', reason='there are no process groups')
+def test_what_a_child_leaves_running_ends_with_it(tmp_path):
+    os.mkfifo(tmp_path/'pipe')
+    reader,began = os.open(tmp_path/'pipe', os.O_RDONLY|os.O_NONBLOCK),time.monotonic()
+    assert forked.run(os.system, f'exec 3>{tmp_path}/pipe; echo begun >&3; sleep 60 &').ended
+    os.set_blocking(reader, True)
+    with open(reader) as pipe: assert pipe.read() == 'begun\n' and time.monotonic() - began < 30 # it ends when nobody holds the other end
+
+
 def test_a_function_without_an_assert_is_reported(tmp_path):
     toy = notebook(tmp_path/'toy.ipynb', '#| export\ndef told(): return 1\ndef silent(): return 2', '#| export\nclass Box:\n  def _low(self): return 3',
         'assert told() == 1 and Box()')
@@ -41,6 +50,22 @@ def test_a_function_without_an_assert_is_reported(tmp_path):
 def test_a_mutant_that_hangs_counts_as_noticed(tmp_path):
     toy = notebook(tmp_path/'toy.ipynb', '#| export\ndef done(): return True', 'while not done(): pass')
     assert mutation.complaints(toy) == []
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='there is no alarm')
+def test_a_cell_that_waits_for_ever_is_given_up_after_its_own_time(tmp_path):
+    began = time.monotonic()
+    cells = 'import threading, time\ntime.sleep(1)', 'gate = threading.Lock(); gate.acquire(); gate.acquire()'
+    run = forked.run(mutation.run_cells, cells, str(tmp_path), [90, 0.5], timeout=90)
+    assert not run.ended and mutation.failure(run) and time.monotonic() - began < 45
+
+
+def test_examples_that_fail_are_not_made_simpler(tmp_path):
+    toy = notebook(tmp_path/'toy.ipynb', '#| export\ndef same(text): return text', 'from pathlib import Path\nfrom hypothesis import given, settings, strategies as st\n'
+        f'log = open({str(tmp_path/"log")!r}, "a")\n@settings(derandomize=True, deadline=None)\n@given(st.text(min_size=1))\n'
+        'def check(text): print(same(text), file=log, flush=True); assert same(text) == text\ncheck()')
+    assert mutation.complaints(toy) == []
+    assert (tmp_path/'log').read_text().count('None\n') < 5
 
 
 def test_a_notebook_that_disturbs_its_next_run_is_reported(tmp_path):
