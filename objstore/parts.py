@@ -6,12 +6,15 @@
 __all__ = ['Span', 'part_size', 'spans', 'hidden', 'locked', 'PartFile', 'leftovers', 'kept']
 
 # %% ../nbs/08_parts.ipynb #bfa735b8
-import json, os
-from collections.abc import Iterable, Iterator
+import json, os, re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
+from .atomic import settle, sync_folder
+from .crc32 import crc32, of_file, of_parts
+from .errors import IntegrityError
 from .payload import Content
 
 # %% ../nbs/08_parts.ipynb #5e61f6c9
@@ -50,10 +53,12 @@ def _tidy(path):
 class PartFile:
     "The parts of one file on their way, with a list of those that are whole."
     def __init__(self, path:Path, source:str, size:int, part_size:int=part_size):
-        self.path,self.size,self._spans = path,size,spans(size, part_size)
+        self.path,self.size,self.spans = path,size,spans(size, part_size)
         self._head = json.dumps([source, size, part_size])
         self.data,self._list = hidden(path, '.part'),hidden(path, '.parts')
         self._lock,self._open = Lock(),True
+        self._listed:dict[int, int] = {} # by an earlier run: the CRC-32 by the first byte
+        self._sums:dict[Span, int] = {}  # of what is there for certain
 
     @classmethod
     @contextmanager
@@ -72,43 +77,69 @@ class PartFile:
     def _close(self):
         with self._lock: self._open = False
 
+    def _check_open(self):
+        if not self._open: raise ValueError(f'nobody waits for {self.path} any more')
+
     def _begin(self):
-        if self._listed(): return
+        head,_,lines = self._told().partition('\n')
+        if head == self._head and self.data.exists():
+            self._listed = {int(start): int(crc) for start,crc in re.findall(r'^(\d+) (\d+)$', lines, re.M)}
+            return
         self.data.unlink(missing_ok=True)
         with open(self.data, 'xb') as data: data.truncate(self.size)
         self._list.write_text(f'{self._head}\n')
 
-    def _listed(self)->set[str]:
-        "The lines of the list, if it is of this source and the data is there."
-        try: head,*lines = self._list.read_text().split('\n')
-        except (FileNotFoundError, ValueError): return set()
-        return {head, *lines} if head == self._head and self.data.exists() else set()
+    def _told(self)->str:
+        try: return self._list.read_text()
+        except (FileNotFoundError, ValueError): return ''
+
+    def holds(self, span:Span,
+        check:Callable[[], None]=lambda: None, # raises when nobody wants to know any more
+    )->bool:
+        "Is this part whole? What an earlier run has left is read."
+        if span[0] in self._listed and of_file(self.data, *span, check) == self._listed[span[0]]: self._sums[span] = self._listed[span[0]]
+        self._listed.pop(span[0], None)
+        return span in self._sums
 
     @property
     def missing(self)->list[Span]:
         "The parts that are still to be fetched."
-        there = self._listed()
-        return [span for span in self._spans if f'{span[0]}' not in there]
+        return [span for span in self.spans if not self.holds(span)]
+
+    @property
+    def crc32(self)->int:
+        "The CRC-32 of all parts together."
+        return of_parts((self._sums[span], span[1] - span[0]) for span in self.spans)
 
     def write(self, span:Span, parts:Iterable[Content])->None:
         "Put the bytes of one part in their place; it counts only when all of them have come."
+        crc = 0
         with open(self.data, 'r+b') as data:
             data.seek(span[0])
-            for part in parts: data.write(part)
-            if data.tell() != span[1]: raise ValueError(f'part {span} ended at {data.tell()}')
+            for part in parts:
+                self._check_open()
+                data.write(part)
+                crc = crc32(part, crc)
+            if data.tell() != span[1]: raise IntegrityError(f'part {span} ended at {data.tell()}')
         with self._lock:
-            if not self._open: raise ValueError(f'part {span} came when nobody waited for it any more')
-            with open(self._list, 'a') as lines: lines.write(f'\n{span[0]}')
+            self._check_open()
+            with open(self._list, 'a') as lines: lines.write(f'\n{span[0]} {crc}')
+        self._sums[span] = crc
 
     def finish(self)->None:
-        "Give the whole file its name. Raises `ValueError` while a part is missing."
+        "Have the whole file reach the disk, and give it its name. Raises `ValueError` while a part is missing."
         if self.missing: raise ValueError(f'{len(self.missing)} parts of {self.path} are missing')
-        os.replace(self.data, self.path)
+        settle(open(self.data, 'r+b'))
+        with self._lock:
+            self._check_open()
+            os.replace(self.data, self.path)
         self._list.unlink()
+        sync_folder(self.path.parent)
 
     def discard(self)->None:
         "Forget all parts, since they turned out to be wrong."
         self.remove()
+        self._sums.clear()
         self._begin()
 
     def remove(self)->None:
