@@ -14,6 +14,7 @@ from .errors import ObjStoreError
 from .keys import check_content_type, check_key, check_metadata
 from .payload import Content, Data, PutOptions, Reader, ReadOptions, check_data
 from .report import Row
+from .retry import Patience
 from .stats import Stats
 
 # %% ../nbs/09_backend.ipynb #17e11701
@@ -39,6 +40,7 @@ class Backend(ABC):
     bucket_names = re.compile('[A-Za-z0-9][A-Za-z0-9._-]*') # what a bucket may be called
     bucket_rule = ''    # the same in words, where the pattern is hard to read
     is_shared = True    # do all stores of one class and `url` hold the same buckets?
+    patience = Patience()
     has_account = False # is what its URLs name first an account, given when it is opened: `az://ACCOUNT/bucket/key`
 
     @abstractmethod
@@ -82,8 +84,8 @@ class Backend(ABC):
         "Name and hex digest of a checksum that the store holds of the whole content, as far as `stats` tells."
         return stats.checksum or (('sha256', stats.sha256) if stats.sha256 else None)
 
-    def _whole_checksum(self, stats:Stats)->tuple[str, str]|None:
-        "The same for a large object, where asking for it costs little; best is `crc32`, which comes together from parts."
+    def _whole_checksum(self, stats:Stats, version:str|int|None=None)->tuple[str, str]|None:
+        "The same for a large object, or a version of it, where asking for it costs little; best is `crc32`, which comes together from parts."
         return self._checksum(stats)
 
     def _find_versions(self, bucket:str, key:str)->Iterator[Stats]: "Newest first."; raise NotImplementedError

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Lock
+from .atomic import disk_error
 from .checksum import hasher
 from .commits import Put, batches, commit
 from .crew import Crew, Job
@@ -22,8 +23,8 @@ from .interface import Bucket, ObjectStoreInterface
 from .keys import Filter, check_key
 from .parts import part_size
 from .payload import Reader
-from .receive import disk_error, tried
 from .report import Report, Row
+from .retry import tried
 from .stats import Stats
 
 # %% ../nbs/40i_between.ipynb #cd9db2a3

@@ -14,8 +14,7 @@ from .errors import *
 from .interface import Bucket
 from .parts import part_size
 from .payload import Data, chunks
-from .receive import tried
-from .retry import Patience
+from .retry import Patience, tried
 
 # %% ../nbs/40h_commits.ipynb #5f9c4e00
 @dataclass(frozen=True)

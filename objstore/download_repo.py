@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
+from .atomic import disk_error
 from .backends.hf_cache import cache_folder
 from .backends.hf_names import place_of
 from .backends.hf_snapshots import blob_path, link_file, write_ref
@@ -20,7 +21,6 @@ from .errors import NotFoundError, ObjStoreError
 from .fetch_plan import Fetch
 from .filenames import file_name
 from .interface import Bucket
-from .receive import disk_error
 from .stats import Stats
 
 # %% ../nbs/41e_download_repo.ipynb #4417f5bf

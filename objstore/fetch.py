@@ -10,16 +10,19 @@ import os, time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from .atomic import disk_error
 from .checksum import digest
 from .crew import Job
 from .errors import *
 from .fetch_plan import Fetch, check_space, found, obstacles
 from .fetch_run import Progress, Run, row_of
+from .incoming import Source
 from .keys import check_key
 from .large import Large
 from .parts import leftovers, part_size
-from .receive import check_content, disk_error, is_there, tried, write_file
+from .receive import is_there, write_file
 from .report import Report
+from .retry import tried
 
 _all_ = ['Fetch', 'Progress']
 
@@ -32,11 +35,8 @@ def _small(f, run):
     run.settle(f, *tried(lambda: _fetch_small(f, run), f.bucket.store.patience, run.check), began)
 
 def _fetch_small(f, run):
-    store,bucket = f.bucket.store,f.bucket.name
-    def read(): return store._get_whole(bucket, f.stats)
     check_key(f.stats.key) # others can put what we would not
-    content = check_content(read(), store._checksum(f.stats), read)
-    if len(content) != f.stats.size: raise IntegrityError(f'{len(content):,} bytes came of {f.stats.size or 0:,}')
+    content = Source(f.bucket.store, f.bucket.name, f.stats).content()
     f.check_sha256(lambda: digest('sha256', content))
     run.check() # what begins now may be cut off by the end of the program
     write_file(f.path, content, f.stats)

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
+from .atomic import disk_error
 from .crew import Crew, Job
 from .errors import ObjStoreError
 from .fetch_plan import Fetch
-from .receive import disk_error
 from .report import Row
 
 # %% ../nbs/40e_fetch_run.ipynb #098b3d9b

@@ -12,21 +12,19 @@ from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from .atomic import write_file
 from .backend import Backend, Batch, Change, capabilities
 from .errors import *
+from .incoming import fetched
 from .keys import Filter, check_content_type, check_key, check_metadata, item_filter, literal_prefix, name_filter
 from .page import first_page
 from .payload import Data, PutOptions, Reader, ReadOptions, check_data, check_etag, is_replayable
 from .report import Report, Row
-from .retry import Patience, resumed, retry
+from .retry import resumed, retry
 from .stats import Stats
 
 # %% ../nbs/10_interface.ipynb #0b7245e0
 class _Checks(Backend):
     "What every verb does before and around a request."
-    patience = Patience()
-
     @contextmanager
     def _at(self, op, bucket, key=''):
         "Errors that pass through say where they happened."
@@ -280,12 +278,12 @@ class ObjectStoreInterface(_Removing):
         *,
         version:str|int|None=None,
     )->Stats:
-        "Fetch an object into a file."
-        with self._reader('download', bucket, key, ReadOptions(version)) as reader:
-            try: write_file(Path(path), reader)
-            except ObjStoreError: raise
-            except OSError as e: raise ObjStoreError(f'{path} could not be written: {e.strerror or e}', store=self.url, bucket=bucket, key=key, op='download') from None
-        return reader.stats
+        """Fetch an object into a file: in parts side by side if it is large, held to its checksum where the store tells one.
+
+        What a killed download has left is gone on with. Costs a request more than the object has parts of 16 MiB."""
+        with self._at('download', bucket, key):
+            self._check_read(bucket, key, version)
+            return fetched(self, bucket, key, Path(path), version)
 
     def upload(self, path:PathLike|str, bucket:str, key:str, *,
         metadata:dict[str,str]|None=None,

@@ -6,28 +6,26 @@
 __all__ = ['Large']
 
 # %% ../nbs/40f_large.ipynb #eb98dd19
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 from time import monotonic
-from .crc32 import crc32, of_file, of_parts
+from .checksum import file_digest
 from .crew import Job, Stopped
 from .errors import *
 from .fetch_plan import Fetch, found
 from .fetch_run import Run
+from .incoming import Incoming, Source
 from .marks import mark
-from .parts import PartFile, Span, spans
-from .payload import Content
-from .receive import file_digest, is_there, tried
+from .parts import PartFile, Span
+from .receive import is_there
 
 # %% ../nbs/40f_large.ipynb #629ca3b0
 class Large:
     "A large object on its way: a job that turns into one job a part."
     def __init__(self, fetch:Fetch, run:Run):
         self.fetch,self.run,self._lock,self._began = fetch,run,Lock(),monotonic()
-        self._size,self._checksum,self._sums = fetch.stats.size or 0,None,{} # what the store tells, and the CRC-32 of each part that came
-        self._stack,self._error,self._left,self._digests = ExitStack(),None,0,[]
+        self._stack,self._error,self._left,self._rounds = ExitStack(),None,0,0
 
     def begin(self)->list[Job]:
         "Find out which parts are missing: a job for each."
@@ -38,13 +36,13 @@ class Large:
             raise
 
     def _begin(self):
-        f = self.fetch
+        f,source = self.fetch,Source(self.fetch.bucket.store, self.fetch.bucket.name, self.fetch.stats)
         self.run.hold(self._stack)
-        self.file = self._stack.enter_context(PartFile.opened(Path(f.path), f'{f.bucket!r} {f.stats.key} {f.stats.etag}', self._size))
+        self.file = self._stack.enter_context(PartFile.opened(Path(f.path), source.name, source.size))
         self.run.check() # the wait for another process may have been long
         there = found([f]).get(f.path)
         if there and is_there(f, there, self.run.check): return self._is_there()
-        self._checksum = f.bucket.store._whole_checksum(f.stats)
+        self._incoming = Incoming(source, self.file, self.run.check, self.run.count)
         return self._jobs()
 
     def _is_there(self):
@@ -53,79 +51,35 @@ class Large:
         return self._end(None)
 
     def _jobs(self):
-        missing = self.file.missing
-        self._left = len(missing)
-        self.run.count(self._size - sum(end - start for start,end in missing))
-        return [self._job(span) for span in missing] or self._finish()
+        self._left,self._rounds = len(self.file.spans),self._rounds + 1
+        return [self._job(span) for span in self.file.spans]
 
     def _job(self, span:Span)->Job: return lambda: self._part(span)
 
     def _part(self, span:Span):
         try:
-            if self._error is None: self._fetch_part(span)
+            if self._error is None: self._incoming.fetch(span)
         except (ObjStoreError, OSError, ValueError) as e: self._error = e
         with self._lock:
             self._left -= 1
             last = not self._left
         return self._finish() if last else []
 
-    def _fetch_part(self, span:Span):
-        error,_ = tried(lambda: self.file.write(span, self._pieces(span)), self.fetch.bucket.store.patience, self.run.check)
-        if error: raise error
-
-    def _pieces(self, span:Span)->Iterator[Content]:
-        "The bytes of a part, summed up where that is what they are held to."
-        f,crc = self.fetch,0
-        is_summed = self._checksum is not None and self._checksum[0] == 'crc32'
-        for piece in self._counted(f.bucket.store._get_part(f.bucket.name, f.stats, *span)):
-            if is_summed: crc = crc32(piece, crc)
-            yield piece
-        self._sums[span] = crc
-
-    def _counted(self, pieces:Iterator[Content])->Iterator[Content]:
-        "`pieces`, counted; what is to be fetched again is not."
-        counted = 0
-        try:
-            for piece in pieces:
-                self.run.check()
-                yield piece
-                self.run.count(len(piece))
-                counted += len(piece)
-        except BaseException:
-            self.run.count(-counted)
-            raise
-
     def _finish(self):
         if self._error is not None: return self._end(self._error)
-        try: return self._end(None) if self._named() else self._once_more()
+        try: return self._end(None) if self._named() else self._jobs()
         except (ObjStoreError, OSError, ValueError) as e: return self._end(e)
 
     def _named(self)->bool:
         "Give the file its name, if it is the object."
-        if not self._is_right(): return False
+        if not self._incoming.is_right(): return False
         self.fetch.check_sha256(lambda: file_digest('sha256', self.file.data, self.run.check))
         mark(self.file.data, self.fetch.stats)
         self.file.finish()
         return True
 
-    def _is_right(self):
-        if self._checksum is None: return True
-        name,right = self._checksum
-        self._digests.append(self._crc32() if name == 'crc32' else file_digest(name, self.file.data, self.run.check))
-        return self._digests[-1] == right or name == 'md5' and self._digests[-1] in self._digests[:-1]
-
-    def _crc32(self)->str:
-        def of(start, end): return of_file(self.file.data, start, end, self.run.check)
-        return f"{of_parts((self._sums[s] if s in self._sums else of(*s), s[1] - s[0]) for s in spans(self._size)):08x}"
-
-    def _once_more(self):
-        if len(self._digests) == 3: raise IntegrityError('three readings differ from the checksum: the network or the disk changes bytes')
-        self.file.discard()
-        self.run.count(-self._size)
-        return self._jobs()
-
     def _end(self, error):
         if isinstance(error, IntegrityError): self.file.remove()
         self._stack.close()
-        self.run.settle(self.fetch, error, max(1, len(self._digests)), self._began)
+        self.run.settle(self.fetch, error, max(1, self._rounds), self._began)
         return []

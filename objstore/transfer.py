@@ -15,6 +15,7 @@ from os import PathLike
 from pathlib import Path
 from threading import Lock
 from .between import copy_items
+from .checksum import file_digest
 from .commits import Put, batches, commit
 from .crew import Crew, Job
 from .errors import *
@@ -25,8 +26,8 @@ from .keys import Filter, check_key, item_filter
 from .marks import is_marked
 from .parts import part_size
 from .payload import PutOptions
-from .receive import file_digest, tried
 from .report import Report, Row
+from .retry import tried
 from .stats import Stats
 from .urls import locate
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from objstore.backends.memory import MemoryObjectStore
 from objstore.backends.s3 import S3ObjectStore
+from objstore.checks.streams import blocks, digest
 from objstore.crc32 import crc32, to_base64
 from objstore.errors import *
 from objstore.filenames import file_name
@@ -220,6 +221,96 @@ def test_a_large_object_that_changes_while_it_is_fetched_fails_by_name_and_a_ret
         assert [(row.key, type(row.error)) for row in report.failed] == [('large', PreconditionError)] and not visible(tmp_path)
         assert report.retry().ok
     assert (tmp_path/'large').read_bytes() == new and not hidden(tmp_path)
+
+
+# One object by itself
+
+@posix
+def test_a_killed_download_of_one_object_by_itself_goes_on_from_its_parts(lab, tmp_path):
+    data = b''.join(blocks(320))
+    lab.put('large', data)
+    with faulty(server()) as proxy:
+        with child(work.fetch_one, proxy.url, lab.name, tmp_path/'to') as process:
+            assert killed(process, proxy, lambda: proxy.passed > 200 * MiB) and not visible(tmp_path) and hidden(tmp_path)
+        before = proxy.passed
+        proxy.forget()
+        stats = work.lab(proxy.url, lab.name).download('large', tmp_path/'to')
+        assert proxy.passed <= len(data) - before + 8 * part
+    assert stats.size == len(data) and (tmp_path/'to').read_bytes() == data and not hidden(tmp_path)
+
+
+def test_one_object_by_itself_comes_whole_over_a_bad_network(lab, tmp_path):
+    objects = {'large': content('large', 40 * MiB), 'one put': content('one put', 18 * MiB), 'small': content('small', 40_000)}
+    lab.put('large', objects['large'])
+    servers.client(server()).put_object(Bucket=lab.name, Key='one put', Body=objects['one put'])
+    lab.put('small', objects['small'])
+    struck = Counter()
+    with faulty(server()) as proxy:
+        near = work.lab(proxy.url, lab.name, replace(work.hasty, attempts=8))
+        for seed in range(12):
+            proxy.seed,proxy.faults = seed,Faults(drop=0.08, stall=0.04, truncate=0.05, flip=0.08, refuse=0.08)
+            for key,data in objects.items(): right_or_named(near, key, tmp_path/key.replace(' ', '-'), data)
+            struck += proxy.struck
+            proxy.forget()
+    assert all(struck[fault] >= 5 for fault in ('drop', 'stall', 'truncate', 'flip', 'refuse')), struck
+    assert not [name for name in hidden(tmp_path) if name.endswith('.tmp')]
+
+
+def right_or_named(bucket, key, path, data):
+    "Download until it is done; what fails on the way leaves no file."
+    for _ in range(5):
+        path.unlink(missing_ok=True)
+        try: stats = bucket.download(key, path)
+        except (NetworkError, IntegrityError) as error: assert error.key == key and not path.exists()
+        else: break
+    assert stats.size == len(data) and path.read_bytes() == data
+
+
+def test_a_byte_that_is_flipped_each_time_is_an_integrity_error_and_the_old_file_stays(lab, tmp_path):
+    lab.put('large', content('large', 40 * MiB))
+    lab.put('small', content('small', 40_000))
+    with faulty(server(), Faults(flip=1)) as proxy:
+        near = work.lab(proxy.url, lab.name, work.hasty)
+        for key in ('large', 'small'):
+            (tmp_path/key).write_bytes(b'old')
+            with pytest.raises(IntegrityError, match=f'{lab.name}/{key}'): near.download(key, tmp_path/key)
+            assert (tmp_path/key).read_bytes() == b'old'
+    assert not hidden(tmp_path)
+
+
+def test_one_object_that_is_replaced_while_it_is_fetched_is_the_new_one(lab, tmp_path):
+    old,new = b''.join(blocks(160)),content('new', 41 * MiB) # eight parts of ten are begun
+    lab.put('large', old)
+    stats = []
+    with faulty(server()) as proxy:
+        proxy.limit = 5 * MiB
+        thread = Thread(target=lambda: stats.append(work.lab(proxy.url, lab.name).download('large', tmp_path/'to')))
+        thread.start()
+        assert proxy.wait_for(lambda: proxy.passed >= proxy.limit)
+        now = lab.put('large', new)
+        proxy.release()
+        thread.join(60)
+    assert stats[0].etag == now.etag and (tmp_path/'to').read_bytes() == new and not hidden(tmp_path)
+
+
+def test_a_gibibyte_by_itself_takes_little_memory(lab, tmp_path):
+    lab.put('large', blocks(1024))
+    outcome = forked.run(work.fetch_one, server(), lab.name, tmp_path/'to')
+    assert outcome.ended, outcome.log
+    assert outcome.value < 300e6, f'{outcome.value / 1e6:.0f} MB'
+    with open(tmp_path/'to', 'rb') as file: assert digest(iter(lambda: file.read(MiB), b'')) == digest(blocks(1024))
+
+
+@posix
+@pytest.mark.parametrize('size', [0, 70 * MiB], ids=['before the first byte', 'in the middle'])
+def test_interrupted_download_of_one_object_from_a_silent_server_ends_at_once(size, lab, tmp_path):
+    lab.put('large', content('large', 100 * MiB))
+    with faulty(server()) as proxy:
+        proxy.limit = size
+        with program('tests.transfer_workers', 'one', proxy.url, lab.name, tmp_path/'to') as process:
+            assert proxy.wait_for(lambda: proxy.passed >= size and proxy.times)
+            seconds,said = stopped(process)
+        assert said == 'interrupted\n' and seconds < 2 and not visible(tmp_path)
 
 
 # A bad network

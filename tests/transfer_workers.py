@@ -3,6 +3,7 @@ import os, sys
 from objstore.backends.s3 import S3ObjectStore
 from objstore.retry import Patience
 from objstore.transfer import download, upload
+from tests.between_workers import memory_peak
 
 hasty = Patience(first=0.01, longest=0.1, stall=0.5)
 
@@ -22,6 +23,12 @@ def fetch_all(url, bucket, folder, workers=2):
 def send_all(url, bucket, folder, workers=2):
     "Upload everything; what became of it."
     return rows(upload(folder, lab(url, bucket), max_workers=workers))
+
+
+def fetch_one(url, bucket, path, key='large'):
+    "Download one object by itself; how many bytes this process held at most."
+    lab(url, bucket).download(key, path)
+    return memory_peak()
 
 
 def rows(report): return [(row.key, row.state, f'{type(row.error).__name__}: {row.error}' if row.error else '') for row in report]
@@ -45,7 +52,7 @@ def fetch_without_permission(url, bucket, folder):
 
 def main(verb, url, bucket, folder):
     "Do one of the two until ^C."
-    try: done = {'download': fetch_all, 'upload': send_all}[verb](url, bucket, folder, 8)
+    try: done = {'download': lambda: fetch_all(url, bucket, folder, 8), 'upload': lambda: send_all(url, bucket, folder, 8), 'one': lambda: fetch_one(url, bucket, folder)}[verb]()
     except KeyboardInterrupt: sys.exit('interrupted')
     print(done)
 

@@ -275,12 +275,13 @@ class S3ObjectStore(_S3Buckets):
         plain = re.fullmatch('"([0-9a-f]{32})"', stats.etag or '')
         return ('md5', plain[1]) if plain else super()._checksum(stats)
 
-    def _whole_checksum(self, stats): return self._checksum(stats) or self._stored_crc32(stats)
+    def _whole_checksum(self, stats, version=None): return self._checksum(stats) or self._stored_crc32(stats, version)
 
-    def _stored_crc32(self, stats):
+    def _stored_crc32(self, stats, version):
         # One of the parts' sums would need their sizes; a CRC-64, which Amazon adds by itself, is slow in Python.
         headers = {'x-amz-checksum-mode':'ENABLED', **({'If-Match':stats.etag} if stats.etag else {})}
-        told = retry(lambda: self._s3.request('HEAD', stats.bucket, stats.key, headers=headers), self.patience).headers
+        query = {'versionId':str(version)} if version else None
+        told = retry(lambda: self._s3.request('HEAD', stats.bucket, stats.key, query=query, headers=headers), self.patience).headers
         crc = from_base64(told.get('x-amz-checksum-crc32', '')) if told.get('x-amz-checksum-type') == 'FULL_OBJECT' else None
         return None if crc is None else ('crc32', f'{crc:08x}')
 

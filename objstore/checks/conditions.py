@@ -12,8 +12,10 @@ __all__ = ['create_only_meets_an_object', 'a_copy_can_be_create_only', 'a_stale_
            'an_atomic_batch_is_not_claimed']
 
 # %% ../../nbs/12c_check_conditions.ipynb #e86f4c1d
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -125,6 +127,7 @@ def former_versions_are_kept(bucket, key):
     assert len({put.version for put in puts}) == 3 and all(isinstance(put.version, (str, int)) for put in puts)
     assert [v.version for v in bucket.find_versions(key)] == [put.version for put in reversed(puts)]
     assert [bucket.get(key, version=put.version, start=1) for put in puts] == [b'ne', b'wo', b'hree']
+    with tempfile.TemporaryDirectory() as folder: assert bucket.download(key, f'{folder}/x', version=puts[0].version).size == 3 and Path(folder, 'x').read_bytes() == b'one'
     assert bucket.remove(key) and key not in bucket and not bucket.remove(key)
     first,*kept = bucket.find_versions(key)
     states = kept if first.is_deleted else [first, *kept]

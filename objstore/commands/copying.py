@@ -19,7 +19,7 @@ from ..urls import backend, check_options, known_options, locate, store_above
 from ..errors import AlreadyExistsError, ConfigError
 from ..filenames import file_name
 from ..keys import split_url
-from ..receive import tried
+from ..retry import tried
 from ..stats import Stats
 
 # %% ../../nbs/57_copying.ipynb #6fab52d4
