@@ -9,6 +9,7 @@ __all__ = ['T', 'Patience', 'retry', 'resumed', 'tried']
 import random, time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TypeVar
 from .errors import IntegrityError, NetworkError, ObjStoreError
 
@@ -67,7 +68,7 @@ def tried(
 )->tuple[Exception|None, int]: # what went wrong in the end, and how often it was tried
     "The outcome of `call()`, repeated as `patience` allows after a `NetworkError` or `IntegrityError`."
     error,attempts = None,0
-    for pause in (0, *patience.pauses()):
+    for pause in chain((0,), patience.pauses()):
         if pause: time.sleep(pause)
         check()
         attempts += 1
