@@ -1895,7 +1895,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'objstore.download_log._line': ('download_log.html#_line', 'objstore/download_log.py'),
                                        'objstore.download_log.log_handler': ('download_log.html#log_handler', 'objstore/download_log.py'),
                                        'objstore.download_log.log_level': ('download_log.html#log_level', 'objstore/download_log.py'),
-                                       'objstore.download_log.log_report': ('download_log.html#log_report', 'objstore/download_log.py'),
+                                       'objstore.download_log.log_row': ('download_log.html#log_row', 'objstore/download_log.py'),
                                        'objstore.download_log.logging_to': ('download_log.html#logging_to', 'objstore/download_log.py'),
                                        'objstore.download_log.progress_of': ('download_log.html#progress_of', 'objstore/download_log.py'),
                                        'objstore.download_log.summary': ('download_log.html#summary', 'objstore/download_log.py')},

@@ -7,7 +7,7 @@ __all__ = ['DownloaderCallable', 'run_config', 'ending_on_sigterm', 'perform', '
            'get_default_engine_extension', 'get_image_bytes', 'model_file', 'FileSystemDownloader', 'StoreDownloader']
 
 # %% ../nbs/41j_downloader.ipynb #07737d38
-import argparse, os, re, signal, sys, time
+import argparse, logging, os, re, signal, sys, time
 from abc import ABC, abstractmethod
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -16,12 +16,12 @@ from os import PathLike
 from pathlib import Path
 from threading import current_thread, main_thread
 from .atomic import new_file
-from .download_log import log, log_report, logging_to, progress_of
+from .download_log import log, log_row, logging_to, progress_of, summary
 from .errors import ConfigError, InvalidKeyError, ObjStoreError, scrub
 from .fetch import Fetch, Progress, fetch
 from .filenames import file_name
 from .interface import Bucket
-from .report import Report
+from .report import Report, Row
 
 # %% ../nbs/41j_downloader.ipynb #7f649f0c
 def run_config(
@@ -30,6 +30,7 @@ def run_config(
     max_workers:int=8,  # requests at once, over all items
     dry_run:bool=False, # look everything up, and say what would be fetched
     progress:Callable[[Progress], object]|None=None, # called five times a second, and at the end
+    settled:Callable[[Row], object]=lambda row: None, # called with each row as soon as it is known
 )->Report:              # a row an object: `done`, `skipped`, `planned` or `failed`
     """Fetch what a YAML file lists; what is there already is skipped, and one failure stops nothing else.
 
@@ -42,7 +43,7 @@ def run_config(
     with ExitStack() as stack:
         for task in config.download_items: stack.enter_context(task.store)
         planned = fetches(config, document, max_workers)
-        report = fetch({f.path: f for f in planned}.values(), max_workers=max_workers, progress=progress, dry_run=dry_run)
+        report = fetch({f.path: f for f in planned}.values(), max_workers=max_workers, progress=progress, settled=settled, dry_run=dry_run)
         return report if dry_run else _in_place(report, planned)
 
 def _in_place(report:Report, planned:list[Fetch])->Report:
@@ -77,8 +78,8 @@ def perform(
     began = time.monotonic()
     with logging_to(log_level), ending_on_sigterm():
         shown = progress_of(progress)
-        report = _shown(lambda: run_config(path, max_workers=max_workers, dry_run=dry_run, progress=shown), shown)
-        log_report(report, time.monotonic() - began)
+        report = _shown(lambda: run_config(path, max_workers=max_workers, dry_run=dry_run, progress=shown, settled=log_row), shown)
+        log.log(logging.INFO if report.ok else logging.ERROR, '%s', summary(report, time.monotonic() - began))
     return report
 
 def _shown(run, shown)->Report:

@@ -21,7 +21,7 @@ from .keys import check_key
 from .large import Large
 from .parts import leftovers, part_size
 from .receive import is_there, write_file
-from .report import Report
+from .report import Report, Row
 from .retry import tried
 
 _all_ = ['Fetch', 'Progress']
@@ -48,6 +48,7 @@ def fetch(
     *,
     max_workers:int=8,      # requests at once
     progress:Callable[[Progress], object]|None=None, # called five times a second, and at the end
+    settled:Callable[[Row], object]=lambda row: None, # called with each row as soon as it is known, by one of the threads
     dry_run:bool=False,     # plan, and say what would be done
 )->Report:                  # a row an object: `done`, `skipped`, `planned` or `failed`
     """Fetch objects into files, each whole and verified or not at all; what is there already is skipped.
@@ -60,12 +61,14 @@ def fetch(
     if problems: raise ConfigError(f"{'; '.join(problems[:10])}{f'; and {len(problems) - 10} more' if problems[10:] else ''}: nothing was fetched")
     todo = [f for f in fetches if not (f.path in there and is_there(f, there[f.path]))]
     check_space(todo)
-    rows = {id(f): row_of(f, 'planned') for f in todo} if dry_run else _done(todo, max_workers, progress)
-    if not dry_run: _clear([f for f in todo if rows[id(f)].error and f.path in there and f.is_known(there[f.path])])
+    new = set(map(id, todo))
+    rows = {id(f): row_of(f, 'planned' if id(f) in new else 'skipped') for f in fetches if dry_run or id(f) not in new}
+    for row in rows.values(): settled(row)
+    if not dry_run: rows |= _done(todo, there, max_workers, progress, settled)
     def again(failed):
         paths = {row.target for row in failed}
-        return fetch([_fresh(f) for f in fetches if f.path in paths], max_workers=max_workers, progress=progress)
-    return Report([rows.get(id(f)) or row_of(f, 'skipped') for f in fetches], again)
+        return fetch([_fresh(f) for f in fetches if f.path in paths], max_workers=max_workers, progress=progress, settled=settled)
+    return Report([rows[id(f)] for f in fetches], again)
 
 # %% ../nbs/40g_fetch.ipynb #a5805150
 def _fresh(f):
@@ -80,15 +83,16 @@ def _prepare(folder):
     for path in leftovers(folder, time.time()):
         with suppress(OSError): os.unlink(path)
 
+def _done(todo, there, max_workers, progress, settled):
+    for folder in {os.path.dirname(f.path) for f in todo}: _prepare(folder)
+    run = Run(todo, _job, settled)
+    tick = (lambda: progress(run.progress)) if progress else (lambda: None)
+    run.do(max_workers, tick)
+    tick()
+    _clear([f for f in todo if run.rows[id(f)].error and f.path in there and f.is_known(there[f.path])])
+    return run.rows
+
 def _clear(wrong):
     "Leave no file that is the object and not what was expected of it."
     for f in wrong:
         with suppress(FileNotFoundError): os.unlink(f.path)
-
-def _done(todo, max_workers, progress):
-    for folder in {os.path.dirname(f.path) for f in todo}: _prepare(folder)
-    run = Run(todo, _job)
-    tick = (lambda: progress(run.progress)) if progress else (lambda: None)
-    run.do(max_workers, tick)
-    tick()
-    return run.rows

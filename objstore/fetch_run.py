@@ -41,9 +41,10 @@ class Run:
     "What the jobs of one run share."
     def __init__(self, fetches:list[Fetch],
         job:Callable[[Fetch, 'Run'], Job], # what is to be done for one object; it ends in `settle`
+        settled:Callable[[Row], object]=lambda row: None, # told of each object at once, by the thread that had it
     ):
         self.rows:dict[int, Row] = {} # by the id of the fetch
-        self._lock,self._held,self._done = Lock(),ExitStack(),0
+        self._lock,self._held,self._done,self._settled = Lock(),ExitStack(),0,settled
         self._total,self._of = sum(f.stats.size or 0 for f in fetches),len(fetches)
         self._crew = Crew([job(f, self) for f in fetches])
         self.check = self._crew.check # raises `Stopped` when the run is to end
@@ -66,6 +67,7 @@ class Run:
         if wrapped: wrapped.place(store=f.bucket.store.url, bucket=f.bucket.name, key=f.stats.key, op='download')
         row = row_of(f, 'failed' if wrapped else 'done', wrapped, monotonic() - began, attempts)
         with self._lock: self.rows[id(f)] = row
+        self._settled(row)
 
     @property
     def progress(self)->Progress:

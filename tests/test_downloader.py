@@ -256,6 +256,17 @@ def test_a_stopped_run_ends_at_once_and_the_next_goes_on(bucket, tmp_path, numbe
     assert wanted().items() <= files(tmp_path/'out').items()
 
 
+def test_an_object_is_told_of_when_it_is_done_and_not_at_the_end(bucket, tmp_path):
+    config = write(tmp_path/'c.yaml', bucket=bucket)
+    running = subprocess.Popen([*program, str(config), '--log-level', 'DEBUG'], env={**os.environ, 'PYTHONPATH': str(root)}, stderr=subprocess.PIPE, text=True)
+    with running:
+        first = next(line for line in running.stderr if ' DEBUG   done ' in line)
+        there = [path for path in files(tmp_path/'out') if '/.objstore-' not in path]
+        assert running.poll() is None and len(there) < 3001, 'nobody reads on, so the pipe is full long before the end'
+        rest = running.stderr.read()
+    assert (first + rest).count(' DEBUG   done ') == 3001 and '3,001 done' in rest.splitlines()[-1] and running.returncode == 0
+
+
 @posix
 def test_a_reader_of_the_progress_that_leaves_does_not_end_the_run(bucket, tmp_path):
     config = write(tmp_path/'c.yaml', bucket=bucket)
