@@ -95,17 +95,19 @@ class Names:
         return at
 
 # %% ../nbs/33d_index.ipynb #a1ea0759
-def put_entry(db, names:Names, entry:Entry)->None:
+def put_entry(db, names:Names, entry:Entry,
+    line:str|None=None, # of `as_line`, if it is known
+)->None:
     "Write a version, in place of what was known of it."
-    row = dict(key=entry.key, version=entry.version, size=entry.size, created=instant(entry.created) if entry.created else None, author=entry.author, message=entry.message)
-    row = {**{name: kept(value) for name,value in row.items()}, **names.row(db, entry.metadata), 'is_deleted':int(entry.is_deleted), 'is_newest':0}
-    at = db.execute(_put_sql(tuple(row)), [row['key'], row['version'], *row.values()]).lastrowid
-    db.execute('INSERT OR REPLACE INTO lines VALUES (?, ?)', [at, as_line(entry)])
+    row,created = names.row(db, entry.metadata),entry.created and instant(entry.created)
+    plain = [kept(value) for value in (entry.key, entry.version, entry.size, created, entry.author, entry.message)]
+    at = db.execute(_put_sql(tuple(row)), [*plain[:2], *plain, int(entry.is_deleted), *row.values()]).lastrowid
+    db.execute('INSERT OR REPLACE INTO lines VALUES (?, ?)', [at, line or as_line(entry)])
 
 @lru_cache(maxsize=1000) # versions of one kind have the same names
 def _put_sql(columns):
-    return f"""INSERT OR REPLACE INTO versions(id, {', '.join(columns)})
-        VALUES ((SELECT id FROM versions WHERE key = ? AND version = ?){', ?' * len(columns)})"""
+    return f"""INSERT OR REPLACE INTO versions(id, is_newest, key, version, size, created, author, message, is_deleted{''.join(f', {name}' for name in columns)})
+        VALUES ((SELECT id FROM versions WHERE key = ? AND version = ?), 0{', ?' * (7 + len(columns))})"""
 
 def remove_entry(db, key:str, version:int)->None:
     "Forget a version."
@@ -177,8 +179,9 @@ def _search(db, where, order_by, limit, latest):
 def _add(db, entries, after):
     if json.loads(_cursor(db) or 'null') != after: raise PreconditionError('the index has gone on since its cursor was read: read it again and go on from there')
     names,keys = Names(db),set()
-    for entry in entries:
-        put_entry(db, names, entry)
+    for said in entries:
+        entry,line = said if isinstance(said, tuple) else (said, None)
+        put_entry(db, names, entry, line)
         for alias in entry.aliases: move_alias(db, entry.key, alias, entry.version)
         keys.add(str(kept(entry.key)))
     return keys
@@ -216,7 +219,7 @@ class Index:
         return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
 
     def add(self,
-        entries:Iterable[Entry]=(),                # new, or known by key and version and changed
+        entries:Iterable[Entry|tuple[Entry, str]]=(), # new, or known by key and version and changed; with its line where that is known
         *,
         removed:Sequence[tuple[str, int]]=(),      # key and version of what is no more
         aliases:Sequence[tuple[str, str, int|None]]=(), # key, alias, and the version it names now, `None` where it is gone

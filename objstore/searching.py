@@ -66,11 +66,11 @@ def started(index:Index, history:History, marker:str)->str|None:
     index.drop()
 
 def _filled(index, marker, parts)->str|None:
-    after,names,lines = None,set(),read_snapshot(parts)
-    while batch := list(islice(lines, most)):
-        names.update(entry_name(e.key, e.version, e.change)[len(entries):] for e in batch)
+    after,names,said = None,set(),read_snapshot(parts)
+    while batch := list(islice(said, most)):
+        names.update(entry_name(e.key, e.version, e.change)[len(entries):] for e,_ in batch)
         cursor = Cursor(marker, frozenset(names)).to_text()
-        tell(index, batch, after, cursor)
+        index.add((one for one in batch if not one[0].is_removed), after=after, cursor=cursor)
         after = cursor
     return after
 

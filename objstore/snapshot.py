@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields
 from itertools import islice
 from typing import Any
-from .entry import Entry
+from .entry import Entry, built
 from .errors import IntegrityError, because
 from .where import instant, moment
 
@@ -23,16 +23,17 @@ def as_line(entry:Entry)->str:
     return _encode(vars(entry))
 
 # %% ../nbs/33a_snapshot.ipynb #de5948e0
-_known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(Entry)} # and whether each must be there
+_absent = {f.name: None if f.default is MISSING else f.default for f in fields(Entry)} # in their order
+_types = {'id':{str}, 'key':{str}, 'version':{int}, 'metadata':{dict}, 'parents':{list, tuple}, 'aliases':{list, tuple}}
 
 def entry_of(line:str|bytes)->Entry:
     "The entry that `as_line` wrote. What it does not know is left out. Raises `IntegrityError`."
-    row = _object(line)
-    times = {name: moment(str(row[name])) for name in ('created', 'changed') if row.get(name) is not None}
-    fits = isinstance(row.get('key'), str) and type(row.get('version')) is int and isinstance(row.get('metadata'), dict)
-    if not fits or None in times.values() or any(needed and name not in row for name,needed in _known.items()): raise IntegrityError('a line of the snapshot is no version')
-    row = {**row, **times, 'parents':tuple(row.get('parents') or ()), 'aliases':tuple(row.get('aliases') or ())}
-    return Entry(**{name: row[name] for name in _known if name in row})
+    row = {**_absent, **_object(line)}
+    times = {name: moment(str(row[name])) for name in ('created', 'changed') if row[name] is not None}
+    fits = all([type(row[name]) in types for name,types in _types.items()])
+    if not fits or None in times.values(): raise IntegrityError('a line of the snapshot is no version')
+    row.update(times, parents=tuple(row['parents']), aliases=tuple(row['aliases']))
+    return built(Entry, row if len(row) == len(_absent) else {name: row[name] for name in _absent})
 
 def _object(line)->dict[str, Any]:
     try: row = json.loads(line)
@@ -52,13 +53,17 @@ def write_snapshot(
 # %% ../nbs/33a_snapshot.ipynb #68ea468a
 def read_snapshot(
     parts:Iterable[bytes], # as they come from the store
-)->Iterator[Entry]:
-    "The entries of a gzip file. Raises `IntegrityError` for one that is damaged or cut short, maybe after some entries."
+)->Iterator[tuple[Entry, str]]:
+    "The entries of a gzip file, each with its line. Raises `IntegrityError` for one that is damaged or cut short, maybe after some entries."
     rest = b''
     for piece in _unpacked(parts):
         *lines,rest = (rest + piece).split(b'\n')
-        yield from map(entry_of, lines)
+        yield from map(_with_line, lines)
     if rest: raise IntegrityError('the last line of the snapshot is cut short')
+
+def _with_line(line):
+    entry = entry_of(line)
+    return entry, line.decode() if line.isascii() else as_line(entry)
 
 def _unpacked(parts):
     packed = zlib.decompressobj(wbits=31)

@@ -157,19 +157,24 @@ _moment = re.compile(r'(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(
 
 def instant(when:datetime)->str:
     "`when` as the index and the snapshot keep it: `2026-11-01T09:30:00.000000Z`."
-    return when.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec='microseconds') + 'Z'
+    return f"{when.astimezone(timezone.utc).isoformat(timespec='microseconds')[:26]}Z"
+
+_kept = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z', re.A)
 
 def moment(
     text:str, # ISO 8601: `2026-11-01`, `2026-11-01 09:30`, `2026-11-01T09:30:00.5+01:00`
 )->datetime|None: # `None` if it is no time
     "The time that is meant, in UTC."
-    match = _moment.fullmatch(text.strip())
+    try: return datetime.fromisoformat(f'{text[:26]}+00:00') if _kept.fullmatch(text) else _told(text.strip())
+    except (ValueError, OverflowError): return None
+
+def _told(text):
+    match = _moment.fullmatch(text)
     if not match: return None
     *numbers,fraction,_,sign,hours,minutes = match.groups()
     year,month,day,hour,minute,second = (int(n or 0) for n in numbers)
     shift = timedelta(hours=int(hours or 0), minutes=int(minutes or 0)) * (-1 if sign == '-' else 1)
-    try: return datetime(year, month, day, hour, minute, second, int((fraction or '0').ljust(6, '0')[:6]), timezone.utc) - shift
-    except (ValueError, OverflowError): return None
+    return datetime(year, month, day, hour, minute, second, int((fraction or '0').ljust(6, '0')[:6]), timezone.utc) - shift
 
 # %% ../nbs/32_where.ipynb #8ce9c67b
 _flipped = {'<':'>', '>':'<', '<=':'>=', '>=':'<=', '=':'=', '<>':'<>', '==':'=', '!=':'<>'}

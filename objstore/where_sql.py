@@ -35,6 +35,8 @@ _blobs = {'list':b'\2', 'object':b'\3'}
 def kept(value:Any)->int|float|str|bytes|None:
     "`value` as the index keeps it. Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes `?`."
     if value is None: return None
+    held = type(value)
+    if held is str and value.isascii(): return value # as most are
     kind = type_of(value)
     if kind == 'text': return value if value.isascii() else value.encode('utf-8', 'replace').decode()
     if kind == 'number': return value if isinstance(value, float) or -2**63 <= value < 2**63 else number(str(value))
