@@ -8,12 +8,14 @@ __all__ = ['Cursor', 'Changes', 'changes']
 # %% ../nbs/34f_changes.ipynb #87ff4d32
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from .ahead import ahead
 from .entry import Alias, Entry
 from .errors import ConfigError
 from .history import Found, History, newest_of_each
-from .layout import entries
+from .layout import entries, place_of
 from .marker import marker_id
+from .stats import Stats
 
 # %% ../nbs/34f_changes.ipynb #f28f545e
 @dataclass(frozen=True)
@@ -54,15 +56,31 @@ class Changes:
     def _read(self):
         for found,entry in ahead(lambda f: (f, self._history.readable(f)), self._new()):
             if entry is None: continue
-            self._done.add(_short(found))
+            self._done.add(_short(found[0]))
             yield entry
 
     def _new(self)->Iterator[Found]:
-        for found in newest_of_each(self._history.found() if self._marker else ()):
-            if _short(found) not in self._before: yield found
-            else: self._done.add(_short(found))
+        "For each version and each alias the entry that counts, if it is new."
+        last = None # the subject of the name before
+        for is_known,items in groupby(self._history.listed() if self._marker else (), lambda item: _short(item) in self._before):
+            if is_known: last = self._skip(items, last)
+            for found in newest_of_each(filter(None, map(self._history.placed, items)), last): # none are left of those that were known
+                yield found
+                last = found[1].subject
 
-def _short(found): return found[0].key[len(entries):]
+    def _skip(self, items:Iterator[Stats], last):
+        "Take for read what was; the subject of the last."
+        # All of them counted, so only the first can have a newer one before it, and they need not be taken apart:
+        # where nothing is new they are all there is. One that counted before an interruption may stay; it does no harm.
+        names = [_short(item) for item in items]
+        self._done.update(names if _subject(names[0]) != last else names[1:])
+        return _subject(names[-1])
+
+def _short(item): return item.key[len(entries):]
+
+def _subject(name):
+    place = place_of(entries + name)
+    return place and place.subject
 
 # %% ../nbs/34f_changes.ipynb #1b76b32a
 def changes(

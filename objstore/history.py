@@ -41,9 +41,9 @@ Found = tuple[Stats, Place] # an entry as a listing tells of it
 
 def newest_of_each(
     found:Iterable[Found], # in order
+    last:tuple|None=None,  # subject of the entry before these
 )->Iterator[Found]:
     "For each version and each alias the entry that counts: its newest, which is listed first."
-    last = None
     for item,place in found:
         if place.subject != last: yield item,place
         last = place.subject
@@ -59,12 +59,19 @@ class _Reading:
         few:int=0,                  # so many are likely to do: the rest is only asked for if they are read to the end
     )->Iterator[Found]:
         "The entries that a listing tells of; warns of objects among them that are none."
-        for item in self._items(prefix, start_after, few):
-            place = place_of(item.key)
-            if place: yield item,place
-            else: warnings.warn(f'{item.key!r} in {self.bucket.name!r} is not the name of an entry: skipped', stacklevel=2)
+        return filter(None, map(self.placed, self._items(prefix, start_after, few)))
 
-    def _items(self, prefix, start_after, few):
+    def placed(self, item:Stats)->Found|None:
+        "An object of a listing as an entry; `None` and a warning where it is none."
+        place = place_of(item.key)
+        if place: return item,place
+        warnings.warn(f'{item.key!r} in {self.bucket.name!r} is not the name of an entry: skipped', stacklevel=2)
+
+    def listed(self)->Iterator[Stats]:
+        "All objects among the entries, in order."
+        return self.bucket.find_items(prefix=entries)
+
+    def _items(self, prefix, start_after, few)->Iterable[Stats]:
         first = list(self.bucket.find_items(prefix=prefix, start_after=start_after, limit=few)) if few else []
         if few > len(first): return first
         return chain(first, self.bucket.find_items(prefix=prefix, start_after=first[-1].key if first else start_after))
