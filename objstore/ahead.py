@@ -58,10 +58,13 @@ def ahead(
 
 def _answers(daemons:Daemons[A, B], items, workers)->Iterator[B]:
     waiting:deque[Future[B]] = deque()
+    taken = 0
     try:
         waiting.extend(map(daemons.submit, islice(items, workers)))
         while waiting:
             answer = waiting.popleft().result()
-            waiting.extend(map(daemons.submit, islice(items, 2 * workers - len(waiting))))
+            taken += 1
+            most = max(2 * workers, min(taken, 32 * workers)) # what is ahead when the reader pauses, as to write down a thousand answers
+            waiting.extend(map(daemons.submit, islice(items, most - len(waiting))))
             yield answer
     finally: daemons.leave()
