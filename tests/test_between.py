@@ -115,7 +115,7 @@ def test_inside_one_store_no_byte_travels(fresh):
     assert there['large'] == large and there.get_stats('large').metadata == {'mood': 'calm'}
 
 
-@pytest.mark.parametrize('faults', [Faults(drop=0.2), Faults(truncate=0.2), Faults(refuse=0.2), Faults(flip=0.1)], ids=['drop', 'truncate', 'refuse', 'flip'])
+@pytest.mark.parametrize('faults', [Faults(drop=0.2), Faults(truncate=0.2), Faults(refuse=0.2), Faults(flip=0.2)], ids=['drop', 'truncate', 'refuse', 'flip'])
 @pytest.mark.parametrize('way', ['from', 'to'])
 def test_a_bad_network_changes_nothing(fresh, monkeypatch, faults, way):
     here,there = fresh('s3'),fresh('s3')

@@ -282,7 +282,7 @@ def top_parser()->Parser:
     "What stands before the sub-command."
     listed = '\n'.join(f'  {name:<10}{command.summary}' for name,command in commands.items())
     parser = Parser('objstore', 'One interface to every object store.', f'''commands:\n{listed}\n
-URLs: s3://bucket/key, /store/bucket/key (a local store), memory://
+URLs: s3://bucket/key, gs://bucket/key, az://ACCOUNT/bucket/key, hf://models/owner/name/key, /store/bucket/key (a local store), memory://
 exit status: 0 done, 1 something failed, 2 bad input, 130 interrupted
 try: objstore demo, objstore ls --help''')
     parser.usage = 'objstore [-h] [--version] COMMAND ...'
