@@ -19,7 +19,7 @@ from .entry import Entry
 from .errors import IntegrityError, NotFoundError, ObjStoreError
 from .interface import Bucket
 from .layout import new_id, payload_name
-from .payload import Data, PutOptions, chunks, is_replayable
+from .payload import Data, PutOptions, chunks
 from .retry import retry
 
 # %% ../nbs/34b_payloads.ipynb #20ecd1eb
@@ -108,11 +108,11 @@ class Payloads:
     @contextmanager
     def at_hand(self, data:Data)->Iterator[Data]:
         "`data`; where it goes with its entry in a form that stays as it is and can be read again, for that step may be repeated."
-        size = known_size(data)
-        if not self.one_step: yield data
-        elif size is not None and size <= _in_memory: yield b''.join(chunks(data))
+        size,is_file = known_size(data),isinstance(data, os.PathLike)
+        if not self.one_step or isinstance(data, bytes): yield data
+        elif size is not None and (size <= _in_memory or not is_file): yield b''.join(chunks(data))
         else:
-            with _unchanged(data) if is_replayable(data) else _spooled(data) as path: yield path
+            with _unchanged(data) if is_file else _spooled(data) as path: yield path
 
     def renewed(self, key:str, stored:Stored)->Stored:
         "The same bytes, so fresh that no prune takes them before an entry names them."
