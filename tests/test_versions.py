@@ -91,7 +91,7 @@ def test_eight_processes_publish_one_key_on_the_hub_a_commit_a_version():
 def commits(lab):
     "How many commits a repository has."
     from huggingface_hub import HfApi
-    return len(HfApi().list_repo_commits(lab.name.removeprefix('models/')))
+    return len(HfApi(endpoint=os.environ['HF_ENDPOINT'], token=os.environ['HF_TOKEN']).list_repo_commits(lab.name.removeprefix('models/')))
 
 
 def test_eight_threads_publish_one_key_without_a_gap_or_a_loss():
