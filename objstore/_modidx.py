@@ -1256,6 +1256,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                          'objstore/backends/s3_credentials.py'),
                                                   'objstore.backends.s3_credentials._asked': ( 's3_credentials.html#_asked',
                                                                                                'objstore/backends/s3_credentials.py'),
+                                                  'objstore.backends.s3_credentials._boto3_is_missing': ( 's3_credentials.html#_boto3_is_missing',
+                                                                                                          'objstore/backends/s3_credentials.py'),
                                                   'objstore.backends.s3_credentials._credentials': ( 's3_credentials.html#_credentials',
                                                                                                      'objstore/backends/s3_credentials.py'),
                                                   'objstore.backends.s3_credentials._from_environment': ( 's3_credentials.html#_from_environment',

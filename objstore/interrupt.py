@@ -28,8 +28,8 @@ def interruptible(
     future:Future[T] = Future()
     over = Lock() # a bare lock: ^C in the middle of a Condition, which a future waits with, leaves it broken
     over.acquire()
-    Thread(target=_settle, args=(future, call, over), daemon=True).start()
-    try:
+    try: # starting a thread waits for it, too
+        Thread(target=_settle, args=(future, call, over), daemon=True).start()
         while not over.acquire(timeout=0.5): pass # in slices, as Windows serves no signal while a thread waits
     except BaseException:
         if leave:

@@ -78,8 +78,7 @@ class RustBuckets(ABC):
         options:dict[str, Any], # obstore's: `range`, `if_match`
     )->Any:                     # obstore's `GetResult`
         "Begin to read an object."
-        import obstore
-        return self._call('read', bucket, lambda client: obstore.get(client, key, options=options)) # pyright: ignore
+        return self._call('read', bucket, lambda client: client.get(key, options=options))
 
     def read(self, bucket:str, key:str,
         options:ReadOptions,  # of the current version
@@ -100,8 +99,7 @@ class RustBuckets(ABC):
         leave:Callable[[], object]|None=None, # has `data` end, when ^C ends the put
     )->dict[str, str|None]:         # `e_tag` and `version`
         "Store an object unconditionally."
-        import obstore
-        return self._call('write', bucket, lambda client: obstore.put(client, key, data, attributes=attributes, chunk_size=part_size, max_concurrency=4), leave) # pyright: ignore
+        return self._call('write', bucket, lambda client: client.put(key, data, attributes=attributes, chunk_size=part_size, max_concurrency=4), leave)
 
     def whole(self, bucket:str, key:str,
         etag:str|None, # that the object must have, else `PreconditionError`; `None`: any
@@ -160,5 +158,5 @@ def rust_store(
 )->Any:
     "A class of obstore's. Raises `MissingDependencyError`."
     try: import obstore.store
-    except ImportError: raise MissingDependencyError("obstore is missing, which moves the bytes: pip install obstore") from None
+    except ImportError: raise MissingDependencyError("obstore is missing, which moves the bytes: pip install 'objstore[all]'") from None
     return getattr(obstore.store, name)

@@ -2,8 +2,8 @@
 stand-in for the Hub.
 
 What a server is known to do wrong is listed here, and strictly: a listed promise that is kept fails the run. Each store streams
-a GiB. Versions stream through the store below, and are given one, too; over fake-gcs-server, whose time grows with the square of an
-upload and which is given one without versions, a quarter in two thirds of the memory."""
+a GiB. Versions stream through the store below, and are given one, too; over fake-gcs-server, which takes two minutes for it and is
+given one without versions, a quarter in two thirds of the memory."""
 import os, sys, uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field

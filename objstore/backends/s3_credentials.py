@@ -76,17 +76,20 @@ def boto3_session(
 )->Any:
     "A boto3 session. Raises `ConfigError` for an unknown profile, `MissingDependencyError` without boto3."
     try: import boto3
-    except ImportError: raise MissingDependencyError("boto3 is missing, which knows profiles and roles: pip install 'objstore[s3]'") from None
+    except ImportError: raise _boto3_is_missing() from None
     for name in _talkative: logging.getLogger(name).addFilter(_scrub_record)
     from botocore.session import Session
     known,wanted = Session().available_profiles,profile or os.environ.get('AWS_PROFILE')
     if wanted and wanted not in known: raise ConfigError(f'there is no AWS profile {wanted!r}: {nearest(wanted, known)}')
     return boto3.Session(profile_name=profile, region_name=os.environ.get('AWS_REGION') or None)
 
+def _boto3_is_missing(): return MissingDependencyError("boto3 is missing, which finds credentials: pip install 'objstore[s3]', or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+
 # %% ../../nbs/22d_s3_credentials.ipynb #1ebced41
 def _asked(ask):
     "What boto3 answers, its errors as ours."
-    from botocore.exceptions import BotoCoreError, ClientError
+    try: from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError: raise _boto3_is_missing() from None
     return sealed(ask, (BotoCoreError, ClientError), _refused)
 
 def _refused(error)->ObjStoreError:
