@@ -6,10 +6,10 @@ from tests import servers
 servers.isolate()
 
 
-@pytest.fixture(scope='session', autouse=True)
-def s3_servers():
-    "Start the servers, and name them in the environment, before the first test."
-    servers.start()
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
+    "Start the servers, and name them in the environment, before the first test and before pytest-xdist's workers, who share them."
+    if not session.config.option.collectonly: servers.start()
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -1,6 +1,7 @@
 "The benchmark measures what it says: everybody moves all the bytes, and bytes that are missing or wrong are noticed."
 import subprocess, sys
 import pytest
+from tests import forked
 from tests.bench import data, measure
 from tests.bench.works import works
 from tests.notebooks import root
@@ -38,5 +39,5 @@ def test_a_copy_that_lacks_a_file_or_has_another_byte_is_noticed(copied):
 
 
 def test_a_process_is_charged_with_what_it_took():
-    cost = measure.run([sys.executable, '-c', 'import time; taken = b"1" * 2**28; time.sleep(0.2); raise SystemExit(3)'])
+    cost = forked.run(measure.run, [sys.executable, '-c', 'import time; taken = b"1" * 2**28; time.sleep(0.2); raise SystemExit(3)']).value
     assert cost['status'] == 3 and cost['wall'] >= 0.2 and 2**28 < cost['rss'] < 2**30 and cost['cpu'] > 0

@@ -6,7 +6,7 @@ from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTP
 
 
 @pytest.fixture
-def api(s3_servers):
+def api():
     "A client of the stand-in."
     return HfApi(endpoint=os.environ['HF_ENDPOINT'], token=os.environ['HF_TOKEN'])
 

@@ -12,7 +12,7 @@ large = bytes(20_000)  # of no text: the Hub takes it for a large file, which it
 
 
 @pytest.fixture
-def lab(s3_servers):
+def lab():
     "A fresh bucket with one object."
     bucket = HFObjectStore().bucket(HFObjectStore().find_or_create_bucket(f'models/tester/refusals-{uuid.uuid4().hex[:12]}'))
     bucket.put('there', b'1')
