@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
-from .entry import Alias, Entry, check_json
+from .entry import Alias, Entry, check_json, check_text
 from .errors import ConfigError, NotFoundError, ObjStoreError, PreconditionError
 from .history import History
 from .layout import alias_stem, entry_name, new_id
@@ -64,7 +64,7 @@ class Editor(_Changes):
         message:str|None=None,          # replaces the old one
     )->Entry:
         "Change what is said of a version; its bytes and its number stay. Costs five requests."
-        patch = check_json(metadata)
+        patch,message = check_json(metadata),check_text(message, 'message')
         number = self.history.resolve(key, version).version
         return self.change(key, number, lambda entry: _amended(entry, patch, message))[0]
 
@@ -77,6 +77,7 @@ class Editor(_Changes):
 
         Raises `NotFoundError` without the version, `PreconditionError` where `only_from` does not hold."""
         check_alias(alias)
+        check_text(author, 'author')
         number = self.history.resolve(key, version).version
         moved = self._moved(key, alias, number, author, only_from)
         if not self._stands(key, number): raise NotFoundError(f'version {number} was removed meanwhile, and {alias!r} points at nothing: move it on')
@@ -85,6 +86,7 @@ class Editor(_Changes):
     def remove_alias(self, key:str, alias:str, author:str|None=None)->bool:
         "Take an alias away. `False` if there was none."
         now = self.history.alias(key, check_alias(alias))
+        check_text(author, 'author')
         return bool(now and now.version and self._moved(key, alias, None, author, None))
 
     def _moved(self, key, alias, number, author, only_from)->Alias:

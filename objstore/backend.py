@@ -84,6 +84,10 @@ class Backend(ABC):
         "Name and hex digest of a checksum that the store holds of the whole content, as far as `stats` tells."
         return stats.checksum or (('sha256', stats.sha256) if stats.sha256 else None)
 
+    def _is_certain(self, checksum:tuple[str, str]|None)->bool:
+        "Is it of the content for certain, or may it be of what an encryption made of it?"
+        return True
+
     def _whole_checksum(self, stats:Stats, version:str|int|None=None)->tuple[str, str]|None:
         "The same for a large object, or a version of it, where asking for it costs little; best is `crc32`, which comes together from parts."
         return self._checksum(stats)

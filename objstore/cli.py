@@ -159,7 +159,7 @@ def main(
     except KeyboardInterrupt: status = 130
     except Terminated: status = 143
     except BrokenPipeError: status = 0
-    except (ObjStoreError, OSError, ValueError, TypeError, ImportError) as e: return complain(e, '--debug' in words)
+    except (ObjStoreError, OSError, ValueError, TypeError, OverflowError, ImportError) as e: return complain(e, '--debug' in words)
     discard_output()
     if alone and status in (130, 143): os._exit(status) # not waiting for a thread that reads a pipe, or a server that is silent
     return status

@@ -13,7 +13,7 @@ from typing import TypeVar
 from .errors import *
 from .interface import Bucket
 from .parts import part_size
-from .payload import Data, chunks
+from .payload import Data, chunks, is_replayable
 from .retry import Patience, tried
 
 # %% ../nbs/40h_commits.ipynb #5f9c4e00
@@ -25,6 +25,7 @@ class Put:
     data:Callable[[], Data]             # opens its bytes, anew for each attempt
     metadata:dict[str,str]|None=None
     content_type:str|None=None
+    check:Callable[[], None]=lambda: None # raises if the bytes are not those that were opened, once the store has read them
 
 # %% ../nbs/40h_commits.ipynb #83950a35
 T = TypeVar('T')
@@ -64,21 +65,33 @@ def commit(
     while left:
         error,attempts = tried(lambda: _together(bucket, list(left.values()), broken), patience, check)
         if isinstance(error, NotSupportedError) and not broken: return {**outcome, **_apart(bucket, list(left.values()), patience, check)}
+        if _is_of_a_disk(error) and not broken and len(left) > 1: return {**outcome, **_alone(bucket, list(left.values()), patience, check)}
         for key in _at_fault(error, broken, left): outcome[key] = copy(broken.get(key, error)),attempts; del left[key]
     return outcome
 
 def _together(bucket, puts, broken):
     broken.clear()
+    try: _step(bucket, puts, broken)
+    finally:
+        for put in puts: _checked(put, broken)
+
+def _step(bucket, puts, broken):
     with bucket.batch() as batch:
         for put in puts: _noted(batch, put, broken)
 
 def _noted(batch, put, broken):
-    try: batch.put(put.key, _bytes(put, broken), metadata=put.metadata, content_type=put.content_type)
-    except ObjStoreError as e: broken[put.key] = e; raise
-
-def _bytes(put, broken)->Iterator[bytes]:
-    try: yield from chunks(put.data())
+    try:
+        data = put.data()
+        batch.put(put.key, data if is_replayable(data) else _parts(put, data, broken), metadata=put.metadata, content_type=put.content_type)
     except (ObjStoreError, OSError) as e: broken[put.key] = e; raise
+
+def _parts(put, data, broken)->Iterator[bytes]:
+    try: yield from chunks(data)
+    except (ObjStoreError, OSError) as e: broken[put.key] = e; raise
+
+def _checked(put, broken):
+    try: put.check()
+    except (ObjStoreError, OSError) as e: broken.setdefault(put.key, e)
 
 def _at_fault(error, broken, left)->list[str]:
     "The keys whose outcome is known now."
@@ -86,5 +99,12 @@ def _at_fault(error, broken, left)->list[str]:
     return named[:1] if error and named else list(left)
 
 def _apart(bucket, puts, patience, check)->dict[str, Outcome]:
-    def put_one(put): bucket.put(put.key, put.data(), metadata=put.metadata, content_type=put.content_type)
+    def put_one(put):
+        bucket.put(put.key, put.data(), metadata=put.metadata, content_type=put.content_type)
+        put.check()
     return {put.key: tried(lambda put=put: put_one(put), patience, check) for put in puts}
+
+def _is_of_a_disk(error): return isinstance(error, OSError) and not isinstance(error, ObjStoreError)
+
+def _alone(bucket, puts, patience, check)->dict[str, Outcome]:
+    return {key: outcome for put in puts for key,outcome in commit(bucket, [put], patience, check).items()}

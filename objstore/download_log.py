@@ -36,9 +36,10 @@ class OneLine(logging.Formatter):
 
 # %% ../nbs/41h_download_log.ipynb #a75c775b
 def log_handler(
-    stream:TextIO, # where lines go
+    stream:TextIO|None, # where lines go; a program without stderr, as a service may be, has none
 )->logging.Handler:
     "Rich at a terminal, where the bar makes way for a line; plain lines elsewhere."
+    if stream is None: return logging.NullHandler()
     if not stream.isatty():
         plain = logging.StreamHandler(stream)
         plain.setFormatter(OneLine('%(asctime)s %(levelname)-7s %(message)s'))
@@ -140,5 +141,5 @@ def progress_of(
 )->ProgressLines|ProgressBar|Silence:
     "What shows how far a run is. Raises `ConfigError` for another kind."
     if kind not in progress_kinds: raise ConfigError(f'the progress {kind!r} is unknown: {nearest(kind, progress_kinds)}')
-    if kind == 'bar' and not sys.stderr.isatty(): return Silence()
+    if kind == 'bar' and not (sys.stderr and sys.stderr.isatty()): return Silence()
     return progress_kinds[kind]()

@@ -102,20 +102,26 @@ def read_document(
 def read_secret(
     path:str, # `~` is the home folder
 )->str:
-    "What a file holds, without blanks and line breaks around it."
-    try: text = Path(os.path.expanduser(path)).read_text(encoding='utf-8').strip()
+    "What a file holds, without blanks and line breaks around it, nor the mark that some editors put before it."
+    try: text = Path(os.path.expanduser(path)).read_text(encoding='utf-8-sig').strip()
     except UnicodeDecodeError: said = f'{path} is not text'
     except (OSError, ValueError) as e: said = f"{path} cannot be read: {getattr(e, 'strerror', None) or e}"
     else:
-        if text: return text
-        said = f'{path} is empty'
+        if not (reason := _unfit(text)): return text
+        said = f'{path} {reason}'
     raise refusal(said)
+
+def _unfit(text)->str:
+    "Why `text` is no secret; empty if it may be one."
+    if not text: return 'is empty'
+    if len(text.splitlines()) > 1: return 'holds more than one line: leave the value alone in it'
+    return '' if text.isprintable() else 'holds a character that cannot be printed'
 
 # %% ../nbs/41c_download_settings.ipynb #33a296c5
 def _read_if_text(value:Any)->Any: return read_secret(value) if isinstance(value, str) else value
 
 def _check_given(secret:SecretStr)->None:
-    if not secret.get_secret_value(): raise ConfigError('is empty')
+    if reason := _unfit(secret.get_secret_value().strip()): raise ConfigError(reason)
 
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, passes(_check_given)]

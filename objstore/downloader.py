@@ -117,6 +117,7 @@ def main(
     words:list[str]|None=None, # `sys.argv` without the program, by default
 )->int:
     "Run one file: 0 done, 1 something failed, 2 bad input, 130 interrupted."
+    sys.stderr = sys.stderr or open(os.devnull, 'w') # else the first file that is opened takes its place, and what is written there
     try: given = vars(parser().parse_args(words))
     except SystemExit as e: return int(e.code or 0)
     try: return 0 if perform(given.pop('path'), **given).ok else 1

@@ -70,7 +70,7 @@ class MissingDependencyError(ObjStoreError, ImportError): "A package is missing;
 
 # %% ../nbs/00_errors.ipynb #9fc92c36
 _secret_patterns = (
-    r'(?P<keep>[?&;](?:x-(?:amz|goog|ms)-)?(?:signature|credential|security-token|sig|awsaccesskeyid|googleaccessid|token|upload_id)=)[^&\s"\'<>]+',
+    r'(?P<keep>[?&;](?:x-(?:(?:amz|goog|ms)-)?)?(?:signature|credential|security-token|sig|awsaccesskeyid|googleaccessid|token|upload_id)=)[^&\s"\'<>]+',
     r'(?P<keep>(?:authorization|x-(?:amz|goog)-security-token|x-amz-credential)[\'"]?\s*[:=]\s*b?[\'"]?)[^\r\n\'"]+',
     r'(?P<keep>(?:accountkey|sharedaccesssignature|sharedaccesskey|secret_?access_?key|client_?secret|(?:session|access|refresh|web_?identity|sso_bearer)_?token)[\'"]?\s*[:=]\s*(?:b?[\'"])?)[^;&\s\'",]+',
     r'(?P<keep><(?P<tag>awsaccesskeyid|stringtosign(?:bytes)?|signatureprovided|canonicalrequest(?:bytes)?|secretaccesskey|sessiontoken)>).*?(?=</(?P=tag)>)',

@@ -10,7 +10,7 @@ import os, shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from .errors import IntegrityError, ObjStoreError
 from .interface import Bucket
 from .marks import is_marked
@@ -64,8 +64,9 @@ def obstacles(
     above = _folders_above(paths)
     both = [f'{path} would be a file and a folder' for path in above.intersection(paths)]
     folders = [f'{path} is a folder' for path,status in there.items() if path not in above and S_ISDIR(status.st_mode)]
+    special = [f'{path} is a device or a pipe, which a file would replace: write another target' for path,status in there.items() if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode))]
     files = [f'{path} is a file where a folder is needed' for path in above if os.path.lexists(path) and not os.path.isdir(path)]
-    return [*_meetings(paths), *both, *folders, *files]
+    return [*_meetings(paths), *both, *folders, *special, *files]
 
 def _meetings(paths):
     if len(set(paths)) < len(paths): return [f'{path} would be written by {n} objects' for path,n in Counter(paths).items() if n > 1]

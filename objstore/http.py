@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['T', 'key_path', 'query_string', 'as_header', 'as_text', 'checked_headers', 'http_date', 'Answer', 'Refusal',
-           'range_header', 'check_range', 'over_network', 'discreet_logs', 'connection_pools', 'trusted_file',
-           'check_endpoint', 'Connections']
+           'understood', 'range_header', 'check_range', 'over_network', 'discreet_logs', 'connection_pools',
+           'trusted_file', 'check_endpoint', 'Connections']
 
 # %% ../nbs/09b_http.ipynb #39b6b265
 import logging, os, re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.errors import HeaderParseError
@@ -56,15 +57,21 @@ def as_text(
 
 # %% ../nbs/09b_http.ipynb #5a7cb747
 def checked_headers(headers:dict[str,str])->dict[str,str]:
-    "`headers`, if HTTP can carry them. Raises `InvalidMetadataError`: nothing is cut."
+    "`headers`, if HTTP can carry them. Raises `InvalidMetadataError`: nothing is cut; `UnauthenticatedError` for a proof of who asks."
     for name,value in headers.items():
-        if not (value.isascii() and value.isprintable()): raise InvalidMetadataError(f'the header {name} holds {value!r}: only printable ASCII can be sent')
+        if not (value.isascii() and value.isprintable()): raise _unsendable(name, value)
     return headers
+
+def _unsendable(name, value):
+    if name.lower() not in _proofs: return InvalidMetadataError(f'the header {name} holds {value!r}: only printable ASCII can be sent')
+    return UnauthenticatedError('the key or token holds a line break or a character that none has: look where it comes from')
+
+_proofs = 'authorization', 'x-amz-security-token'
 
 def http_date(text:str)->datetime|None:
     "The time that a header tells. One that cannot be read is not known, which is better than an object that cannot be read."
     try: return parsedate_to_datetime(text).astimezone(timezone.utc)
-    except (ValueError, TypeError): return None
+    except (ValueError, TypeError, OverflowError): return None
 
 # %% ../nbs/09b_http.ipynb #f2813ed8
 @dataclass(frozen=True)
@@ -85,6 +92,18 @@ class Refusal(Answer):
         "What stands in the element `name`, or nothing."
         found = re.search(f'<{name}>([^<]*)</{name}>', self.text)
         return unescape(found[1]).strip() if found else ''
+
+# %% ../nbs/09b_http.ipynb #8f081669
+@contextmanager
+def understood(
+    provider:str, # whose answer it should be
+)->Iterator[None]:
+    "A block that reads an answer, and nothing else. Raises `ObjStoreError` where it is of another kind than the block takes it for."
+    try: yield
+    except ObjStoreError: raise
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError): pass
+    else: return
+    raise ObjStoreError(f'the answer is not one of {provider}: check the endpoint')
 
 # %% ../nbs/09b_http.ipynb #07ad4ebe
 def range_header(
@@ -218,13 +237,23 @@ class Connections:
         return pools
 
 # %% ../nbs/09b_http.ipynb #cc01aa25
-_worth_reading = 2**16 # bytes of a refusal
+_worth_reading = 2**16     # bytes of a refusal
+_longest_answer = 2**26    # bytes of an answer that is not streamed: a page of a listing is the longest, and has at most some ten million
 
 def _answer(response, host, stream, granted)->Answer:
     headers = {name.lower(): value for name,value in response.headers.items()}
     if response.status >= 300 and response.status not in granted: return _refusal(response, headers)
     if stream: return Answer(response.status, headers, parts=_entered(_parts(response, host)))
-    return Answer(response.status, headers, response.read())
+    return Answer(response.status, headers, _whole(response))
+
+def _whole(response):
+    parts,left = [],_longest_answer
+    while left >= 0 and (part := response.read(2**20)):
+        parts.append(part)
+        left -= len(part)
+    if left >= 0: return b''.join(parts)
+    response.close()
+    raise ObjStoreError(f'the answer is longer than {_longest_answer >> 20} MiB, as none is: check the endpoint')
 
 def _refusal(response, headers):
     beginning = response.read(_worth_reading)

@@ -28,7 +28,7 @@ INSERT INTO state VALUES (NULL, NULL);
 
 # %% ../nbs/33c_index_file.ipynb #0bfb95b0
 _readable = {'versions', 'lines', 'names', 'state'}
-_callable = {'like', 'count', 'pick'}
+_callable = {'like', 'count', 'pick', 'json_valid'}
 
 def allowed(action:int, first:str|None, second:str|None, database:str|None, trigger:str|None)->int:
     "SQLite's question before it runs a statement: may it?"
@@ -69,6 +69,8 @@ def _check(db):
 # %% ../nbs/33c_index_file.ipynb #f55ed5c2
 T = TypeVar('T')
 _gone = 'the index was removed just now: build it from the bucket'
+_damaged = ('malformed', 'not a database', 'no such table', 'no such column', 'Could not decode to UTF-8', "codec can't decode", 'constraint failed', 'user-defined function raised')
+_raised = (sqlite3.Error, UnicodeDecodeError) # the second where an error of SQLite's quotes what is damaged
 
 def _sweep(left):
     "Remove what a killed process left behind a day ago or more."
@@ -123,7 +125,7 @@ class IndexFile:
         "The answer. Raises `IntegrityError` if there is no file, or was none that could be read."
         path,until = self.path,time.monotonic() + (most_seconds if seconds is None else seconds)
         if not path: raise IntegrityError('there is no index here yet: build it from the bucket')
-        return sealed(lambda: self._ask(path, question, until), (sqlite3.Error,), lambda error: self._ours(error, path, until))
+        return sealed(lambda: self._ask(path, question, until), _raised, lambda error: self._ours(error, path, until))
 
     def _ask(self, path, question, until):
         with closing(for_reading(path, until)) as db: return question(db)
@@ -133,7 +135,7 @@ class IndexFile:
         sealed(self._make, (sqlite3.Error, OSError), lambda error: self._ours(error, self.folder.parent, 0))
         path = self.path
         if not path: raise IntegrityError(_gone)
-        return sealed(lambda: self._write(path, change), (sqlite3.Error,), lambda error: self._ours(error, path, 0))
+        return sealed(lambda: self._write(path, change), _raised, lambda error: self._ours(error, path, 0))
 
     def _write(self, path, change):
         with closing(for_writing(path)) as db:
@@ -147,7 +149,7 @@ class IndexFile:
         text = str(error)
         if 'interrupted' in text and time.monotonic() < until: return KeyboardInterrupt() # raised while SQLite ran, which swallows it
         if isinstance(error, sqlite3.Error) and not path.exists(): return IntegrityError(_gone)
-        if any(sign in text for sign in ('malformed', 'not a database', 'no such table', 'no such column')):
+        if any(sign in text for sign in _damaged):
             with suppress(OSError): self.drop()
             return IntegrityError(f'the index in {self.folder} could not be read and was removed: build it from the bucket')
         if 'interrupted' in text: return ConfigError(f'the search took more than {most_seconds:.0f} s: ask for less')

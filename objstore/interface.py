@@ -13,6 +13,7 @@ from itertools import islice
 from os import PathLike
 from pathlib import Path
 from .backend import Backend, Batch, Change, capabilities
+from .checksum import verified
 from .errors import *
 from .incoming import fetched
 from .keys import Filter, check_content_type, check_key, check_metadata, item_filter, literal_prefix, name_filter
@@ -147,7 +148,12 @@ class _Reading(_Finding):
         start = options.start
         with self._at(op, bucket, key), reader:
             yield b''
-            yield from resumed(reader, reopen, self.patience)
+            yield from self._held_to(reader.stats, reader.left, resumed(reader, reopen, self.patience))
+
+    def _held_to(self, stats, size, parts):
+        "`parts`; where they are the whole object, compared to the checksum that the store tells."
+        told = self._checksum(stats) if size == stats.size else None
+        return verified(parts, told) if told and self._is_certain(told) else parts
 
     def get(self, bucket:str, key:str, *,
         version:str|int|None=None,  # native version; `None` is the current one
@@ -181,6 +187,8 @@ class _Reading(_Finding):
 _longest = 2**62 # bytes: beyond any object, and within what every client can count
 
 def _range(start, end):
+    for n in (start, end):
+        if not isinstance(n, int|None): raise TypeError(f'a range is of whole bytes, not of {n!r}')
     if start < 0 or (end is not None and end < start): raise ValueError(f'{start}:{end} is not a range: 0 <= start <= end')
     return min(start, _longest),None if end is None else min(end, _longest)
 

@@ -128,8 +128,8 @@ def check_content_type(
 )->str|None:
     "`content_type`, if every store could keep it. Raises `InvalidMetadataError`."
     if content_type is None: return None
-    if not (content_type and len(content_type) <= 255 and content_type.isascii() and content_type.isprintable()):
-        raise InvalidMetadataError(f'{content_type[:80]!r} is not a content type: printable ASCII of at most 255 characters')
+    if not (content_type and len(content_type) <= 255 and content_type.isascii() and content_type.isprintable() and content_type == content_type.strip()):
+        raise InvalidMetadataError(f'{content_type[:80]!r} is not a content type: printable ASCII of at most 255 characters, no blank at its ends')
     return content_type
 
 # %% ../nbs/02_keys.ipynb #8e4a0fee

@@ -22,7 +22,7 @@ def marker_id(
     try: marker = json.loads(text)
     except ValueError: marker = None
     if type(marker) is not dict or type(marker.get('format')) is not int or type(marker.get('id')) is not str:
-        raise IntegrityError('this is not the marker of versions: somebody else put it here, or it is cut off', key=marker_name)
+        raise IntegrityError('this is not the marker of versions: somebody else put it here, or it is cut off. Remove it: the versions stay, and the next put makes a new one', key=marker_name)
     if marker['format'] != 1: raise NotSupportedError(f"the versions in this bucket have the layout {marker['format']}, and 1 is known here: update objstore")
     return marker['id']
 

@@ -130,7 +130,9 @@ class PutOptions:
         return self
 
 def check_etag(etag:str|None)->None:
-    "Raises `ValueError` for what no object can have."
+    "Raises `ValueError` for what no object can have, `TypeError` for what is no text."
+    if etag is not None and not isinstance(etag, str): raise TypeError(f'if_match is a {type(etag).__name__}: give the etag, which is text')
+    if etag == '*': raise ValueError("if_match='*' names no state of an object: give an etag")
     if etag == '': raise ValueError('if_match is empty: leave it out or give an etag')
     if etag and not etag.isprintable(): raise ValueError('if_match is not an etag: it holds characters that cannot be printed')
 

@@ -78,6 +78,11 @@ class Payloads:
         "The bytes of a version that is there. Half the grace is for the entry that is to name them, half for clocks and networks."
         return Stored(entry.payload or '', entry.size or 0, entry.sha256 or '', since + self.grace / 2)
 
+    def holds(self, entry:Entry)->bool:
+        "Are the bytes of a version there, and as many as were published? Costs one request."
+        try: return bool(entry.payload) and self.bucket.get_stats(entry.payload).size == entry.size
+        except NotFoundError: return False
+
     def _fresh(self, since): return since + max(self.grace, on_their_way) / 2
 
     def upload(self, key:str, data:Data,

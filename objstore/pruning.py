@@ -8,14 +8,14 @@ __all__ = ['store_time', 'is_older', 'Limits', 'limits', 'Standing', 'standing',
 # %% ../nbs/35_pruning.ipynb #1c95075d
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from itertools import chain, groupby
 from .ahead import ahead
 from .amending import Editor
 from .durations import seconds
 from .entry import Alias, Entry
-from .errors import ConfigError, IntegrityError, NotFoundError, ObjStoreError
-from .history import Found, newest_of_each
+from .errors import ConfigError, IntegrityError, NotSupportedError, ObjStoreError
+from .history import Found, newest_of_each, unread
 from .interface import Bucket
 from .layout import new_id, payload_name, payloads
 from .payloads import on_their_way
@@ -38,7 +38,7 @@ def is_older(
     "Was an object made longer ago than that?"
     if not than: return True
     made = item.last_modified
-    return made is not None and made + timedelta(seconds=than + (made.microsecond == 0)) <= now
+    return made is not None and (now - made).total_seconds() >= than + (made.microsecond == 0)
 
 # %% ../nbs/35_pruning.ipynb #53bfec45
 @dataclass(frozen=True)
@@ -70,13 +70,17 @@ def standing(editor:Editor, entries:Iterable[Found])->tuple[list[Standing], set[
     entries = list(entries)
     published = {place.version: item for item,place in entries if place.version and not place.change}
     newest = list(newest_of_each(entries))
-    aliased = {alias.version for f in newest if f[1].alias and isinstance(alias := editor.history.readable(f), Alias)}
+    aliased = {alias.version for f in newest if f[1].alias and isinstance(alias := editor.history.read(f), Alias)}
     stay = [place.version for item,place in newest if place.version in published and not (place.change and _is_removed(editor, (item, place)))]
     return [Standing(n, published[n]) for n in stay if n], aliased
 
 def _is_removed(editor, found):
-    entry = editor.history.readable(found)
-    return not isinstance(entry, Entry) or entry.is_removed # one that cannot be read is nobody's to remove
+    entry = _read(editor, found)
+    return isinstance(entry, Entry) and entry.is_removed
+
+def _read(editor, found):
+    try: return editor.history.read(found)
+    except ObjStoreError as e: return e
 
 def to_remove(
     there:list[Standing],     # newest first
@@ -96,13 +100,21 @@ def _by_key(editor)->Iterator[list[Found]]:
 def _remove_versions(editor, limits, now, dry_run)->Iterator[Row]:
     if not limits.removes: return
     for entries in _by_key(editor):
-        there,aliased = standing(editor, entries)
-        go = to_remove(there, aliased, limits, now)
-        if go: yield from _removed_of(editor, (editor.history.read(next(f for f in entries if f[1].version == v.number)) for v in go), dry_run)
+        try: yield from _pruned(editor, entries, limits, now, dry_run)
+        except (IntegrityError, NotSupportedError) as e: yield Row(entries[0][1].key or entries[0][0].key, 'failed', e)
+
+def _pruned(editor, entries, limits, now, dry_run)->Iterator[Row]:
+    "Remove versions of one key. One that cannot be read stays, and counts for none of those that do."
+    there,aliased = standing(editor, entries)
+    if not to_remove(there, aliased, limits, now): return
+    newest = {found[1].version: found for found in reversed(entries)}
+    said = dict(ahead(lambda v: (v.number, _read(editor, newest[v.number])), there))
+    yield from (unread(newest[number], error) for number,error in said.items() if isinstance(error, ObjStoreError))
+    go = to_remove([v for v in there if isinstance(said[v.number], Entry)], aliased, limits, now)
+    yield from _removed_of(editor, [said[v.number] for v in go], dry_run)
 
 def _removed_of(editor, versions, dry_run)->Iterator[Row]:
-    "Remove versions of one key."
-    versions = list(versions)
+    "Remove these, of one key."
     gone = [v for v in versions if dry_run or editor.set_removed(v.key, v.version, True)]
     aliased = set() if dry_run or not gone else set(editor.history.aliases(gone[0].key).values())
     for version in gone:
@@ -128,15 +140,11 @@ def _named(editor, limits, now)->tuple[set[str], set[str], list[Row]]:
     removed:set[str] = set()
     failed = []
     versions = (found for found in newest_of_each(editor.history.found()) if found[1].version)
-    for item,entry in ahead(lambda found: (found[0], _read(editor, found)), versions):
-        if isinstance(entry, ObjStoreError): failed.append(Row(item.key, 'failed', entry))
-        elif entry.is_removed and is_older(item, limits.grace, now): removed.add(entry.payload or '')
+    for found,entry in ahead(lambda found: (found, _read(editor, found)), versions):
+        if isinstance(entry, ObjStoreError): failed.append(unread(found, entry))
+        elif entry.is_removed and is_older(found[0], limits.grace, now): removed.add(entry.payload or '')
         else: named.add(entry.payload or '')
     return named,removed,failed
-
-def _read(editor, found):
-    try: return editor.history.read(found)
-    except ObjStoreError as e: return e
 
 # %% ../nbs/35_pruning.ipynb #8acb3adb
 def prune(
@@ -152,4 +160,5 @@ def prune(
     limit = limits(keep, older_than, grace)
     now = datetime.now(timezone.utc) if dry_run else store_time(editor.bucket)
     versions = list(_remove_versions(editor, limit, now, dry_run))
-    return Report([*versions, *_remove_bytes(editor, limit, now, dry_run)])
+    told = {(row.key, row.target) for row in versions if row.error}
+    return Report([*versions, *(row for row in _remove_bytes(editor, limit, now, dry_run) if (row.key, row.target) not in told)])

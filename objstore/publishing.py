@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any, cast
 from .ahead import ahead
-from .entry import Entry
+from .entry import Entry, check_text
 from .errors import AlreadyExistsError, IntegrityError, PreconditionError
 from .history import History, newest_of_each
 from .layout import entry_name, folder_of, new_id
@@ -30,7 +30,10 @@ class Publication(PutOptions):
     author:str|None=None
     source:dict[str, Any]|None=None     # state of the code
     parents:tuple[int, ...]|None=None   # `None`: the version that was current
-    always:bool=False                   # a new version even if nothing is new about it
+    always:bool=False                   # a new version even if nothing is new about it, its bytes put anew
+
+    def __post_init__(self):
+        for name in ('message', 'author'): check_text(getattr(self, name), name)
 
 # %% ../nbs/34d_publishing.ipynb #403fdc4d
 def etag_of(entry:Entry)->str:
@@ -54,14 +57,14 @@ class _Reuse:
         self.payloads = Payloads(self.bucket, grace)
 
     def stored(self, key:str, data:Data, options:Publication, latest:Latest)->Stored:
-        "The bytes of `data` in the bucket: those of an earlier version, if there is one that has them."
+        "The bytes of `data` in the bucket: those of an earlier version, if there is one that has them and no new ones are asked for."
         size = known_size(data)
-        met = [] if size is None else self._met(key, size, latest)
+        met = [] if size is None or options.always else self._met(key, size, latest)
         digest = digest_beforehand(data, {entry.size for entry in met})
         there = self._again(key, digest, met)
         if there: return there
         stored = self.payloads.upload(key, data, options.content_type, digest)
-        if size is None: there = self._again(key, stored.sha256, self._met(key, stored.size, latest))
+        if size is None and not options.always: there = self._again(key, stored.sha256, self._met(key, stored.size, latest))
         return replace(there, spare=stored.payload) if there else stored
 
     def _met(self, key, size, latest)->list[Entry]:
@@ -75,10 +78,10 @@ class _Reuse:
         return live
 
     def _again(self, key, digest, met)->Stored|None:
-        "The bytes of a version with this digest, if it still stands and they are there."
+        "The bytes of a version with this digest, if it still stands and they are there, all of them."
         since = time.monotonic()
         now = (self.history.numbered(key, entry.version) for entry in met if digest and entry.sha256 == digest)
-        entry = next((e for e in now if e and not e.is_removed and e.payload and self.bucket.store.exists(self.bucket.name, e.payload)), None)
+        entry = next((e for e in now if e and not e.is_removed and self.payloads.holds(e)), None)
         return self.payloads.reused(entry, since) if entry else None
 
 # %% ../nbs/34d_publishing.ipynb #b156565a
@@ -127,10 +130,19 @@ class Writer(_Reuse):
         while True:
             if not latest.is_listed and is_known(latest.current, stored, options): latest = self._listed(key)
             check_conditions(latest.current, options)
-            if is_known(latest.current, stored, options): return latest.current, False
+            if self._is_known(latest.current, stored, options): return latest.current, False
             entry = self._tried(key, stored, options, latest)
             if entry: return entry, True
             latest = self._listed(key)
+
+    def _is_known(self, current, stored, options)->bool:
+        "The same, unless the bytes of the current one are gone or cut short: those that were just put take their place."
+        return is_known(current, stored, options) and (stored is None or stored.payload == current.payload or self.payloads.holds(current))
+
+    def again(self, entry:Entry, since:float)->Stored:
+        "The bytes of a version for another that is to name them. Raises `IntegrityError` if they are not there. Costs one request."
+        if self.payloads.holds(entry): return self.payloads.reused(entry, since)
+        raise IntegrityError(f'version {entry.version} has lost its bytes, or some of them: publish the right ones again')
 
     def _tried(self, key, stored, options, latest)->Entry|None:
         "The next version, unless somebody else has taken its number."

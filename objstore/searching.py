@@ -14,7 +14,7 @@ from pathlib import Path
 from .changes import Changes, Cursor
 from .durations import seconds
 from .entry import Alias, Entry
-from .errors import IntegrityError, NetworkError, NotFoundError, OfflineError, PreconditionError
+from .errors import ConfigError, IntegrityError, NetworkError, NotFoundError, OfflineError, PreconditionError
 from .found import Found
 from .history import History
 from .index import Index, index_folder, index_folders
@@ -48,13 +48,18 @@ def read_on(
     "Have an index say what the bucket said when this began, or later. Raises `PreconditionError` where another process was quicker."
     as_of,after = datetime.now(timezone.utc),index.cursor()
     if after is None: after = started(index, history, marker)
-    since = Cursor.from_text(after or '')
+    since = _from(index, after)
     news = Changes(history, marker, since)
     while batch := list(islice(news, most)):
         cursor = Cursor(marker, news.cursor.names | since.names).to_text()
         tell(index, batch, after, cursor)
         after = cursor
     tell(index, [], after, news.cursor.to_text(), as_of)
+
+def _from(index, after)->Cursor:
+    try: return Cursor.from_text(after or '')
+    except (ConfigError, AttributeError): index.drop()
+    raise IntegrityError('the cursor of the index was damaged, and the index is gone: build it from the bucket')
 
 # %% ../nbs/34g_searching.ipynb #e74ad4a4
 def started(index:Index, history:History, marker:str)->str|None:
@@ -137,14 +142,15 @@ class Searcher:
             if note: warnings.warn(note, stacklevel=4)
             found.notes = (*filter(None, [note]), *found.notes)
             return found
-        try: return answer()
-        except IntegrityError: return answer() # it was damaged, or removed under us, and is made anew
+        return _again(answer)
 
     def write_snapshot(self)->Stats:
         "Read on, and put the index into the bucket as JSON lines."
-        index,marker = self._current(0., 0.),marker_id(self.bucket)
-        if not marker: raise NotFoundError('there are no versions in this bucket')
-        return index.snapshot(lambda cursor,parts: self._put(snapshot_name(marker), parts))
+        def answer():
+            index,marker = self._current(0., 0.),marker_id(self.bucket)
+            if not marker: raise NotFoundError('there are no versions in this bucket')
+            return index.snapshot(lambda cursor,parts: self._put(snapshot_name(marker), parts))
+        return _again(answer)
 
     def _put(self, name, parts)->Stats:
         with tempfile.TemporaryFile() as file: # which can be sent again
@@ -153,6 +159,10 @@ class Searcher:
             return self.bucket.put(name, file, content_type='application/gzip')
 
 # %% ../nbs/34g_searching.ipynb #72ef1bba
+def _again(answer):
+    try: return answer()
+    except IntegrityError: return answer() # the index was damaged, or removed under us, and is made anew
+
 def _is_fresh(index, max_age, changed)->bool:
     at = index.refreshed()
     return at is not None and at.timestamp() > changed and 0 <= time.time() - at.timestamp() < max_age

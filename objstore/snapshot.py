@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 from .entry import Entry, built
 from .errors import IntegrityError, because
+from .series import highest
 from .where import instant, moment
 
 # %% ../nbs/33a_snapshot.ipynb #482567ba
@@ -24,14 +25,15 @@ def as_line(entry:Entry)->str:
 
 # %% ../nbs/33a_snapshot.ipynb #de5948e0
 _absent = {f.name: None if f.default is MISSING else f.default for f in fields(Entry)} # in their order
-_types = {'id':{str}, 'key':{str}, 'version':{int}, 'metadata':{dict}, 'parents':{list, tuple}, 'aliases':{list, tuple}}
+_always = {'id':{str}, 'key':{str}, 'version':{int}, 'change':{int}, 'metadata':{dict}, 'parents':{list, tuple}, 'aliases':{list, tuple}, 'is_deleted':{bool}, 'is_removed':{bool}}
+_types = [(name, _always.get(name) or {{'size':int, 'source':dict}.get(name, str), type(None)}) for name in _absent]
 
 def entry_of(line:str|bytes)->Entry:
     "The entry that `as_line` wrote. What it does not know is left out. Raises `IntegrityError`."
     row = {**_absent, **_object(line)}
-    times = {name: moment(str(row[name])) for name in ('created', 'changed') if row[name] is not None}
-    fits = all([type(row[name]) in types for name,types in _types.items()])
-    if not fits or None in times.values(): raise IntegrityError('a line of the snapshot is no version')
+    fits = all([type(row[name]) in types for name,types in _types]) and 0 <= row['version'] < highest and 0 <= row['change'] < highest
+    times = {name: moment(row[name]) for name in ('created', 'changed') if fits and row[name] is not None}
+    if not fits or None in times.values() or not all(type(n) is int for n in row['parents']) or not all(type(alias) is str for alias in row['aliases']): raise IntegrityError('a line of the snapshot is no version')
     row.update(times, parents=tuple(row['parents']), aliases=tuple(row['aliases']))
     return built(Entry, row if len(row) == len(_absent) else {name: row[name] for name in _absent})
 

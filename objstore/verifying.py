@@ -10,7 +10,7 @@ from functools import lru_cache
 from .ahead import ahead
 from .entry import Entry
 from .errors import IntegrityError, NotFoundError, ObjStoreError
-from .history import History, newest_of_each
+from .history import History, newest_of_each, unread
 from .interface import Bucket
 from .layout import entries, folder_of
 from .payloads import Hashing
@@ -37,15 +37,20 @@ def verify(
     key:str|None=None,  # only the versions of this one
     workers:int=4,      # payloads read at once
 )->Report:              # a row for each version: `verified` or `failed`
-    "Read the bytes of every version and compare them with what was published. Costs reading everything once."
+    "Read the bytes of every version and compare them with what was published. Raises `NotFoundError` for a key without versions. Costs reading everything once."
     found = history.found(folder_of(key) if key else entries)
     versions = (f for f in newest_of_each(found) if f[1].version)
+    if key: versions = _some(list(versions))
     once = lru_cache(maxsize=None)(lambda payload: digest_in(history.bucket, payload))
     return Report([row for row in ahead(lambda f: _row(history, f, once), versions, workers) if row])
 
+def _some(versions):
+    if not versions: raise NotFoundError('there is no version of this key')
+    return versions
+
 def _row(history, found, digest_of)->Row|None:
     try: entry = history.read(found)
-    except ObjStoreError as e: return Row(found[0].key, 'failed', e)
+    except ObjStoreError as e: return unread(found, e)
     if entry.is_removed or entry.is_deleted: return None
     error = _error(lambda: check_digest(entry, digest_of(entry.payload)))
     return Row(entry.key, 'failed' if error else 'verified', error, target=f'version {entry.version}', size=entry.size or 0)

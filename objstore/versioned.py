@@ -57,6 +57,16 @@ class _Publishing(VersionedReading):
             self._markers[bucket] = id,time.monotonic()
         return Writer(self._history(bucket), seconds(self.grace), self._seen)
 
+    def _settled(self, bucket, entry:Entry, began:float)->Version:
+        """A version that was just published. With the first of its key comes another look at a marker that was only remembered.
+
+        Somebody may have made the bucket anew within the second; a later version was seen to go on with what is there."""
+        id,asked = self._markers.get(bucket, ('', 0))
+        if entry.version == 1 and asked < began:
+            self._markers[bucket] = id,0
+            self._writer(bucket)
+        return version_of(bucket, entry)
+
     def _gone(self, bucket, force):
         self._markers.pop(bucket, None) # or who makes the bucket anew within a second would publish without a marker
         return super()._gone(bucket, force)
@@ -73,7 +83,7 @@ class _Publishing(VersionedReading):
         if_none_match:str|None=None,       # `'*'`: there must be no current version
         message:str|None=None,             # why
         author:str|None=None,              # who, if not the store's `author`
-        always:bool=False,                 # a new version even if content, metadata and type are those of the latest
+        always:bool=False,                 # a new version even if content, metadata and type are those of the latest; its bytes are sent anew
     )->Version:
         """Publish the next version; the latest where nothing about it would be new.
 
@@ -85,16 +95,19 @@ class _Publishing(VersionedReading):
             return self._put(bucket, key, data, options)
 
     def _put(self, bucket, key, data, options):
-        with self._changing(bucket): return version_of(bucket, self._writer(bucket).put(key, data, self._said(options)))
+        with self._changing(bucket):
+            said,began = self._said(options),time.monotonic() # what is wrong with it is told before a marker is put
+            return self._settled(bucket, self._writer(bucket).put(key, data, said), began)
 
     def _copy(self, bucket, key, to_bucket, to_key, version, create):
         with self._changing(to_bucket):
-            since,entry,writer = time.monotonic(),self._history(bucket).resolve(key, version),self._writer(to_bucket)
+            since,entry = time.monotonic(),self._history(bucket).resolve(key, version)
             options = self._said(PutOptions(entry.metadata, entry.content_type, if_none_match='*' if create else None), entry.message, (entry.version,) if (bucket, key) == (to_bucket, to_key) else ())
+            writer = self._writer(to_bucket)
             if create: check_conditions(writer.history.latest(to_key)[1], options)
-            stored = writer.payloads.reused(entry, since)
+            stored = Writer(self._history(bucket), seconds(self.grace)).again(entry, since)
             if bucket != to_bucket: stored = self._copied(bucket, stored, to_bucket, to_key)
-            return version_of(to_bucket, _new(writer.publish(to_key, stored, options)))
+            return self._settled(to_bucket, _new(writer.publish(to_key, stored, options)), since)
 
     def _copied(self, bucket, stored, to_bucket, to_key)->Stored:
         "The same bytes in another bucket."
@@ -105,10 +118,15 @@ class _Publishing(VersionedReading):
     def _remove(self, bucket, key, version):
         with self._changing(bucket):
             history = self._history(bucket)
-            if version is not None: return bool(self._has(history, key, version)) and Editor(history).remove(key, version)
+            if version is not None: return bool(self._has(history, key, version)) and self._taken(history, key, version)
             latest = Latest(*history.latest(key))
             if latest.current is None or latest.current.is_deleted: return False
             return self._writer(bucket).delete(key, self._said(PutOptions({})), latest) is not None
+
+    def _taken(self, history, key, version)->bool:
+        gone = Editor(history).remove(key, version)
+        self._seen.forget(history.bucket.name, key) # or the next version would come from this one
+        return gone
 
     def _has(self, history, key, version):
         "Is there such a version or alias?"
@@ -175,12 +193,12 @@ class VersionedStore(_Publishing):
         *,
         message:str|None=None,
     )->Version:
-        "Publish an old version anew: the same bytes and metadata under the next number. Costs six requests."
+        "Publish an old version anew: the same bytes and metadata under the next number. Costs seven requests."
         with self._at('restore', bucket, key), self._changing(bucket):
             since,entry = time.monotonic(),self._editor(bucket, key).history.resolve(key, version)
             options = self._said(PutOptions(entry.metadata, entry.content_type), message or f'version {entry.version} restored', (entry.version,))
             writer = self._writer(bucket)
-            return version_of(bucket, _new(writer.publish(key, writer.payloads.reused(entry, since), options)))
+            return version_of(bucket, _new(writer.publish(key, writer.again(entry, since), options)))
 
     def diff(self, bucket:str, key:str, old:int|str, new:int|str|None=None)->Difference:
         "What differs between two versions; the lines, too, where both are text of at most 1 MiB. Costs four requests, and two for the lines."

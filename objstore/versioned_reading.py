@@ -8,7 +8,9 @@ __all__ = ['unplaced', 'VersionReader', 'VersionedReading']
 # %% ../nbs/35d_versioned_reading.ipynb #fe734396
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from .durations import seconds
+from .entry import check_text
 from .errors import BucketNotEmptyError, ConfigError, IntegrityError, NotFoundError, NotSupportedError, ObjStoreError, PreconditionError
 from .history import History, Known
 from .interface import ObjectStoreInterface
@@ -29,6 +31,8 @@ def unplaced():
         e.store = e.bucket = e.key = e.op = ''
         raise
 
+_mend = ': run verify (objstore verify) to see what is damaged, and publish the right bytes again, with always (--always)'
+
 class VersionReader(Reader):
     "The bytes of one version as they come."
     def __next__(self):
@@ -48,7 +52,7 @@ class _Buckets(ObjectStoreInterface):
     ):
         if isinstance(store, _Buckets): raise ConfigError('this store keeps versions already: give the store below it')
         if not seconds(grace): raise ConfigError('grace is 0, and bytes on their way would be pruned: give how long an upload may take')
-        self.store,self.grace,self.author = store,grace,author
+        self.store,self.grace,self.author = store,grace,check_text(author, 'author')
         self.scheme,self.url,self.bucket_names = store.scheme,store.url,store.bucket_names
         self.patience = replace(store.patience, attempts=2) # the store below is patient already
         self._known = Known()
@@ -97,13 +101,19 @@ class VersionedReading(_Buckets):
         while True:
             with unplaced(): entry = history.resolve(key, options.version)
             if options.if_match and options.if_match != etag_of(entry): raise PreconditionError('the object has another etag now: somebody else has published')
-            if before and before.payload == entry.payload: raise IntegrityError(f'version {entry.version} has lost its bytes: there is no {entry.payload} any more')
+            if before and before.payload == entry.payload: raise IntegrityError(f'version {entry.version} has lost its bytes: there is no {entry.payload} any more{_mend}')
             try: return self._reading(history.bucket, entry, options)
             except NotFoundError: before = entry # removed meanwhile, or replaced: look again
 
     def _reading(self, inner, entry, options):
         with unplaced(): reader = inner.read(entry.payload, start=options.start, end=options.end)
+        if reader.stats.size != entry.size:
+            reader.close()
+            raise IntegrityError(f'version {entry.version} is damaged: it had {entry.size:,} bytes, and {reader.stats.size:,} are there{_mend}')
         return VersionReader(version_of(inner.name, entry), reader, reader.left)
+
+    def _held_to(self, stats, size, parts):
+        return _published(parts, stats) if size == stats.size and stats.sha256 else parts
 
     def _get_whole(self, bucket, stats):
         # A version that was listed is read as that version, though another may be the latest by now.
@@ -122,4 +132,11 @@ class VersionedReading(_Buckets):
     def _remove(self, bucket, key, version): raise NotImplementedError
 
 # %% ../nbs/35d_versioned_reading.ipynb #c76fe5e8
+def _published(parts, stats):
+    digest = sha256()
+    for part in parts:
+        digest.update(part)
+        yield part
+    if digest.hexdigest() != stats.sha256: raise IntegrityError(f'version {stats.version} is damaged: its bytes are not those that were published{_mend}')
+
 def _shown(bucket, name, entry): return version_of(bucket, entry) if entry else Stats(bucket, name, is_prefix=True)

@@ -97,7 +97,7 @@ def _compare(node, columns, query):
 
 def _like(node, columns, query):
     left = columns[node.left.text]
-    query.args += [node.pattern, node.escape] if node.escape else [node.pattern]
+    query.args += [kept(text) for text in ((node.pattern, node.escape) if node.escape else (node.pattern,))]
     query.compared[node.left.text, ('text',)] = None
     return f"({left} LIKE ?{' ESCAPE ?' * bool(node.escape)} AND {_only['text'].format(left)})"
 

@@ -30,7 +30,7 @@ def _text(document, variables, match, trail)->str:
     "What stands for one reference."
     name = match[1]
     if match[0] == '$${': return '${'
-    if name in variables:
+    if name and name in variables:
         document.hide(variables[name], match[0])
         return variables[name]
     said = f'names the variable {name}, which is not set: set it, or write $${{{name}}} for the text itself' if name else \

@@ -197,6 +197,55 @@ def test_everything_below_a_prefix_goes_and_nothing_beside_it(s3):
     assert objstore('ls', '-r', f'{s3}/tmp2') == (0, b'tmp2\n', '') and objstore('ls', f'{s3}/tmp')[0] == 1
 
 
+def test_nothing_is_removed_for_a_mistyped_source(s3, store, tmp_path):
+    (tmp_path/'mine').mkdir(); (tmp_path/'mine'/'a').write_bytes(b'1')
+    store.put('lab', 'kept/a', b'1')
+    for command in (['sync', '--delete'], ['sync', '--delete', '--dry-run'], ['sync'], ['cp', '-r']):
+        for target in (tmp_path/'mine', store.root/'lab'/'kept'):
+            status,out,err = objstore(*command, f'{s3}/nosuch', target)
+            assert (status, out) == (1, b'') and 'nothing matches nosuch/' in err and err.count('\n') == 1, err
+    assert (tmp_path/'mine'/'a').exists() and list(store.bucket('lab')) == ['kept/a']
+
+
+@posix
+def test_links_are_told_and_what_they_stand_for_is_not_removed(store, tmp_path):
+    (tmp_path/'mine').mkdir(); (tmp_path/'real').mkdir(); (tmp_path/'mine'/'data').symlink_to(tmp_path/'real')
+    store.put('lab', 'x/data/1', b'1'); store.put('lab', 'x/old', b'1')
+    status,out,_ = objstore('sync', '--delete', '--json', tmp_path/'mine', store.root/'lab'/'x')
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (status, [(row['state'], row['destination'], row.get('note')) for row in rows]) == (0, [('left out', 'x/data', 'a link, and links are not followed'), ('removed', 'x/old', None)])
+    assert list(store.bucket('lab')) == ['x/data/1']
+
+
+def test_half_a_url_makes_no_file_and_no_folder(store, tmp_path):
+    store.put('lab', 'k.txt', b'1')
+    for words in (['cp', '-r', store.root/'lab', 'gs:/bar'], ['sync', store.root/'lab', 'az:/x'], ['cp', store.root/'lab'/'k.txt', 'gs:foo'], ['cp', 's3:lab/k', 'k']):
+        status,out,err = objstore(*words, cwd=tmp_path)
+        assert (status, out) == (2, b'') and 'neither a URL nor a path: write ' in err, err
+    assert [path.name for path in tmp_path.iterdir()] == ['store']
+
+
+def test_cp_tells_the_key_that_it_stores(s3, store):
+    assert objstore('cp', '-', f'{s3}/slashes//k', stdin=b'1')[0] == 0
+    (store.root.parent/'k.txt').write_bytes(b'1')
+    assert objstore('cp', store.root.parent/'k.txt', f'{s3}/slashes//')[1].decode().split('\t')[1] == f'{s3}/slashes//k.txt'
+    assert objstore('cat', f'{s3}/slashes//k.txt')[:2] == (0, b'1')
+    assert objstore('cp', '-r', f'{s3}/slashes//k', f'{store.root.parent}/one/')[0] == 0 and (store.root.parent/'one'/'k').read_bytes() == b'1'
+
+
+@posix
+def test_an_upload_to_the_hub_makes_no_copy_of_a_file_that_a_signal_would_leave(tmp_path):
+    for name in ('mine', 'tmp'): (tmp_path/name).mkdir()
+    (tmp_path/'mine'/'large').write_bytes(bytes(2**26)); (tmp_path/'mine'/'small').write_bytes(bytes(2**23 + 2**22))
+    bucket,copies = f'hf://models/tester/cli-{uuid4().hex[:12]}',set()
+    assert objstore('mb', bucket)[0] == 0
+    with subprocess.Popen([*program, 'cp', '-r', str(tmp_path/'mine'), bucket], env=environment(TMPDIR=str(tmp_path/'tmp'))) as running:
+        while running.poll() is None: copies.update((tmp_path/'tmp').iterdir()); time.sleep(0.005)
+    assert (running.returncode, copies) == (0, set())
+    assert [len(objstore('cat', f'{bucket}/{name}')[1]) for name in ('large', 'small')] == [2**26, 2**23 + 2**22]
+    assert objstore('rb', '--force', bucket)[0] == 0
+
+
 def test_a_missing_bucket_is_said_in_one_line():
     status,out,err = objstore('ls', 's3://no-such-bucket-anywhere')
     assert (status, out) == (1, b'') and 'no-such-bucket-anywhere' in err and err.count('\n') == 1

@@ -67,6 +67,7 @@ def azurite(tmp_path_factory):
         yield subject(AzureObjectStore(account, account_key=parts['AccountKey'], endpoint=f'{proxy.url}/{account}'), lambda: proxy.sent, {
             'former_versions_are_kept': 'keeps snapshots, but no versions',
             'a_version_can_be_restored': 'keeps snapshots, but no versions',
+            'what_names_no_version_is_missing': 'keeps snapshots, but no versions',
             'a_removed_version_is_gone': 'keeps snapshots, but no versions'})
 
 

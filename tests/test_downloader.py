@@ -276,6 +276,22 @@ def test_a_reader_of_the_progress_that_leaves_does_not_end_the_run(bucket, tmp_p
     assert files(tmp_path/'out') == wanted()
 
 
+@posix
+@pytest.mark.parametrize('closed', ['2>&-', '0<&- 1>&- 2>&-'])
+def test_a_program_without_stderr_fetches_all_the_same(bucket, tmp_path, closed):
+    config = write(tmp_path/'c.yaml', bucket=bucket)
+    assert run(command=['bash', '-c', f'"$@" {config} {closed}', 'bash', *program])[0] == 0
+    assert files(tmp_path/'out') == wanted()
+
+
+@posix
+def test_a_pipe_in_the_place_of_a_file_is_not_replaced(bucket, tmp_path):
+    os.mkfifo(tmp_path/'pipe')
+    config = write(tmp_path/'c.yaml', example.replace('local/readme.txt', str(tmp_path/'pipe')), bucket=bucket)
+    status,_,err = run(config)
+    assert status == 2 and f'{tmp_path}/pipe is a device or a pipe' in err and (tmp_path/'pipe').is_fifo() and not (tmp_path/'out').exists(), err
+
+
 def test_public_buckets_are_read_without_keys_only_when_told(bucket, tmp_path):
     unsigned = re.sub(r' +(access_key_id|secret_key).*\n', '', example)
     assert run(write(tmp_path/'c.yaml', unsigned, bucket=bucket))[0] == 0 # the environment's

@@ -162,7 +162,7 @@ class _AzureReading(_AzureBuckets):
 
     def _read(self, bucket, key, options):
         if options.start == options.end: return self._nothing(bucket, key, options)
-        try: return self._fast.read(bucket, key, options, result_stats) if self._is_fast(check_name(key)) and not options.version else self._read_own(bucket, key, options)
+        try: return self._fast.read(bucket, key, options, result_stats) if self._is_fast(check_name(key)) and options.version is None else self._read_own(bucket, key, options)
         except NoSuchRange: return self._nothing(bucket, key, options)
 
     def _nothing(self, bucket, key, options):
@@ -198,7 +198,7 @@ class _AzureReading(_AzureBuckets):
 # %% ../../nbs/24g_azure.ipynb #12874db1
 def _of_version(stats, version)->Stats:
     "`stats`, if they are of that version."
-    if version and not str(version).startswith('snapshot=') and stats.version != version: raise NotFoundError('no such version of this object: is versioning on in this account?')
+    if version is not None and not str(version).startswith('snapshot=') and stats.version != version: raise NotFoundError('no such version of this object: is versioning on in this account?')
     return stats
 
 # %% ../../nbs/24g_azure.ipynb #605d4250
@@ -222,7 +222,7 @@ class AzureObjectStore(_AzureReading):
         return _tags(interruptible(lambda: self._azure.request('PUT', bucket, key, headers=sent, body=bytes(body))))
 
     def _remove(self, bucket, key, version):
-        if version: return self._remove_version(bucket, key, version)
+        if version is not None: return self._remove_version(bucket, key, version)
         try: self._azure.request('DELETE', bucket, key)
         except NotFoundError:
             self._azure.request('HEAD', bucket, query=_container) # raises where it is the bucket that is missing

@@ -14,6 +14,7 @@ from itertools import chain, islice
 from operator import attrgetter
 from urllib.parse import unquote
 from .azure_request import AzureRequests, azure_error, md5_checksum
+from ..errors import NotFoundError
 from ..http import http_date
 from ..listing import Page, odd_page, pages, read_xml
 from ..retry import Patience
@@ -124,8 +125,9 @@ def list_containers(azure:AzureRequests, *, patience:Patience=Patience())->Itera
 def version_query(
     version:str|int|None, # as `find_versions` tells it
 )->dict[str,str]:
-    "The part of a query that asks for a former state."
-    kind,_,time = str(version or '').rpartition('=')
+    "The part of a query that asks for a former state. Raises `NotFoundError` for a snapshot of no time."
+    kind,_,time = str(version).rpartition('=')
+    if version == 'snapshot=': raise NotFoundError('no such version of this object') # without a time it would mean the blob itself
     return {} if version is None else {'snapshot':time} if kind == 'snapshot' else {'versionid':str(version)}
 
 def states_page(

@@ -80,7 +80,7 @@ def azure_error(
     meant = code if code in _refusals else _codes.get(status, 'InternalError' if status >= 500 else '')
     kind,text = _conditional.get((meant, condition or '')) or _refusals.get(meant) or (ObjStoreError, 'the store refused: {}')
     if code != meant and code: text,message = 'the store refused: {}', f'{code}: {message}'
-    return kind(text.replace('{}', scrub(message)[:300] or f'it gave no reason (HTTP {status})'))
+    return kind(text.replace('{}', scrub(message)[:300] or f"it gave no reason (HTTP {status}){': check the key and its rights' if status == 403 else ''}"))
 
 # %% ../../nbs/24c_azure_request.ipynb #a934a324
 block_blob = {'x-ms-blob-type':'BlockBlob'} # a header of every put
@@ -107,7 +107,8 @@ def md5_checksum(
 def stats_of(bucket:str, key:str,
     headers:dict[str,str], # of the answer to a GET or HEAD, names in lower case
 )->Stats:
-    "What an answer's headers say about the object."
+    "What an answer's headers say about the object. Raises `ObjStoreError` for what is none of Azure: without an etag."
+    if not headers.get('etag'): raise ObjStoreError('the answer is not one of Azure Blob Storage: check the endpoint')
     range_size = headers.get('content-range', '').rpartition('/')[2]
     size = range_size if range_size.isdigit() else headers.get('content-length')
     whole = headers.get('x-ms-blob-content-md5') or (None if range_size else headers.get('content-md5'))

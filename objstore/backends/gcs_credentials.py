@@ -44,6 +44,7 @@ def _asked(ask:Callable[[], Any], source:str, own:tuple[str, ...]=())->Any:
     from google.auth.exceptions import GoogleAuthError
     try: return ask()
     except (GoogleAuthError, ValueError) as e: error = _refused(e, source, own)
+    except (KeyError, TypeError, AttributeError): error = UnauthenticatedError('what answered for Google gave no token, and nothing that Google says: check the network for a page that wants a login')
     raise error
 
 def _refused(error, source, own=())->ObjStoreError:
@@ -86,7 +87,7 @@ class TokenSource:
     @property
     def can_sign(self)->bool:
         "Is there a key to sign URLs with?"
-        return self._info.get('type') == 'service_account'
+        return self._info.get('type') == 'service_account' and 'client_email' in self._info
 
     @property
     def project(self)->str|None:

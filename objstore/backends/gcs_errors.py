@@ -76,7 +76,7 @@ def gcs_error(
     known = _asked.get((status, asked)) or _refusals.get(code) or _refusals.get(status) or (_server_fault if status >= 500 else None)
     kind,text = known or (ObjStoreError, f"the store refused: {f'{code}: ' if code else ''}{{}}")
     for secret in own: message = message.replace(secret, '…')
-    return kind(text.replace('{}', scrub(message)[:300] or f'it gave no reason (HTTP {status})'))
+    return kind(text.replace('{}', scrub(message)[:300] or f"it gave no reason (HTTP {status}){': check the key and its rights' if status == 403 else ''}"))
 
 def _missing(code, message):
     "The JSON interface tells only in words what it is that is missing."

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 from .gcs_credentials import TokenSource, signed_url, trust
 from .gcs_errors import gcs_error
 from ..errors import *
-from ..http import Answer, Connections, Refusal, as_header, as_text, trusted_file
+from ..http import Answer, Connections, Refusal, as_header, as_text, trusted_file, understood
 from ..retry import Patience, retry
 from ..stats import Stats, listed
 
@@ -91,10 +91,11 @@ def as_json(value:dict)->bytes: "The body that says `value`."; return json.dumps
 
 def loaded(answer:Answer)->dict[str, Any]:
     "What an answer in JSON says. Raises `ObjStoreError` if it is none."
-    try: told = json.loads(answer.body)
-    except ValueError: told = None
-    if not isinstance(told, dict): raise ObjStoreError('the answer is not one of Cloud Storage: check the endpoint')
-    return told
+    with understood(_provider):
+        told = json.loads(answer.body)
+        return {**told}
+
+_provider = 'Cloud Storage'
 
 # %% ../../nbs/23c_gcs_request.ipynb #b860987a
 def etag_of(generation:str)->str: "The etag of a generation."; return f'"{generation}"'
@@ -177,7 +178,7 @@ def pages(gcs:GCSRequests, path:str,
         yield page
         before,place = place,page.get('nextPageToken')
         if not place: return
-        if place == before: raise ObjStoreError('the same page came again: check the endpoint')
+        if place == before or not isinstance(place, str): raise ObjStoreError('the same page came again: check the endpoint')
         query = {**query, 'pageToken':place}
 
 # %% ../../nbs/23c_gcs_request.ipynb #5dafed94
@@ -195,10 +196,11 @@ def list_items(gcs:GCSRequests, bucket:str, *,
     return (item for item in items if item.is_prefix or not start_after or item.key > start_after) # an offset is the first key that is wanted
 
 def _page_items(bucket, page):
-    items = [item_of(bucket, told) for told in page.get('items', ())]
-    items.extend(Stats(bucket, prefix, is_prefix=True) for prefix in page.get('prefixes', ()))
-    items.sort(key=lambda item: item.key)
-    return items
+    with understood(_provider):
+        items = [item_of(bucket, told) for told in page.get('items', ())]
+        items.extend(Stats(bucket, prefix, is_prefix=True) for prefix in page.get('prefixes', ()))
+        items.sort(key=lambda item: item.key)
+        return items
 
 # %% ../../nbs/23c_gcs_request.ipynb #71e41f10
 def list_versions(gcs:GCSRequests, bucket:str, *, patience:Patience=Patience())->Iterator[Stats]:
@@ -211,11 +213,12 @@ def key_versions(gcs:GCSRequests, bucket:str, key:str, *, patience:Patience=Pati
     query = {'versions':'true', 'prefix':key, 'delimiter':'/', 'fields':f'items({fields},timeDeleted),prefixes,nextPageToken'}
     found:list[dict] = []
     for page in pages(gcs, f'{bucket_path(bucket)}/o', query, patience):
-        names = [told['name'] for told in page.get('items', ())]
+        with understood(_provider): names = [told['name'] for told in page.get('items', ())]
         found.extend(told for told in page.get('items', ()) if told['name'] == key)
         if names and max(names) > key: break
-    found.sort(key=lambda told: int(told['generation']), reverse=True)
-    return [*_mark(bucket, found), *(item_of(bucket, told) for told in found)]
+    with understood(_provider):
+        found.sort(key=lambda told: int(told['generation']), reverse=True)
+        return [*_mark(bucket, found), *(item_of(bucket, told) for told in found)]
 
 def _mark(bucket, found):
     if not found or not all(told.get('timeDeleted') for told in found): return []

@@ -80,6 +80,7 @@ class _HFOptions(ObjectStoreInterface):
     scheme,bucket_segments = 'hf',3
     secrets = frozenset({'token'})
     bucket_names = bucket_names
+    bucket_rule = 'a bucket of the Hub is models/owner/name, datasets/owner/name or spaces/owner/name, with @revision where one is meant, or buckets/owner/name'
     can = frozenset({'if_match', 'if_none_match', 'versions', 'atomic_batch'})
 
     def __init__(self, *,
@@ -192,7 +193,7 @@ class _HFReading(_HFBuckets):
 
     def _find_versions(self, bucket, key):
         place = place_of(bucket)
-        return file_history(self._hub, _unversioned(place, True), key, bucket, self.patience)
+        return file_history(self._hub, _unversioned(place, ''), key, bucket, self.patience)
 
     def _read(self, bucket, key, options):
         place = place_of(bucket)
@@ -201,7 +202,7 @@ class _HFReading(_HFBuckets):
         return self._cached(place, bucket, key, options) or self._fetched(place, bucket, key, options)
 
     def _cached(self, place, bucket, key, options)->Reader|None:
-        held,revision = cached_file(cache_folder(), place, key, options.version),str(options.version or place.revision)
+        held,revision = cached_file(cache_folder(), place, key, options.version),place.at(options.version)
         if held is None: return None
         if is_commit(revision): stats = Stats(bucket, key, os.stat(held.path).st_size, held.etag, version=revision)
         else: stats = self._told(place, bucket, key, options)
@@ -240,7 +241,7 @@ class _HFReading(_HFBuckets):
 # %% ../../nbs/25h_hf.ipynb #2a9e3ff0
 def _unversioned(place, version)->Place:
     "`place`, if it keeps versions or none was asked for."
-    if version and place.kind not in repositories: raise NotSupportedError('a bucket of the Hub keeps no versions: use a repository, such as models/owner/name')
+    if version is not None and place.kind not in repositories: raise NotSupportedError('a bucket of the Hub keeps no versions: use a repository, such as models/owner/name')
     return place
 
 def _matching(stats, options)->Stats:

@@ -47,7 +47,7 @@ def cached_file(cache:Path, place:Place,
     version:str|int|None=None, # in place of the place's revision
 )->CachedFile|None:
     "The file that the client has fetched under this key, if its digest can be told."
-    folder,revision = repository_folder(cache, place),str(version or place.revision)
+    folder,revision = repository_folder(cache, place),place.at(version)
     try: commit = revision if is_commit(revision) else (folder/'refs'/revision).read_text().strip()
     except (OSError, ValueError): return None
     if not is_commit(commit): return None

@@ -14,9 +14,10 @@ from threading import Lock
 from typing import Any
 from .hf_content import Content
 from .hf_listing import entries_at
-from .hf_names import Place, folders_above
+from .hf_names import Place, folders_above, is_commit
 from .hf_request import HubRequests, Moved, NoFile, hub_error, rows, told
 from ..errors import *
+from ..http import discreet_logs
 from ..retry import Patience, retry
 
 # %% ../../nbs/25e_hf_commit.ipynb #9da95aba
@@ -104,9 +105,9 @@ class HubCommits:
 
     def head(self, place:Place)->str:
         "The last commit of the branch. Costs one request, which asks for a file that may be there or not."
-        answer = self.hub.head(place.file('.gitattributes'))
-        if 'x-repo-commit' not in answer.headers: raise ObjStoreError('the answer names no commit: check that the endpoint is the Hub')
-        return answer.headers['x-repo-commit']
+        commit = self.hub.head(place.file('.gitattributes')).headers.get('x-repo-commit', '')
+        if not is_commit(commit): raise ObjStoreError('the answer names no commit: check that the endpoint is the Hub') # it becomes part of a path
+        return commit
 
     def _commit(self, place, lines, title, parent)->str:
         header = {'key':'header', 'value':{'summary':title, 'description':'', 'parentCommit':parent}}
@@ -133,6 +134,7 @@ class HubCommits:
     def _upload(self, place, contents):
         try: from huggingface_hub import CommitOperationAdd, HfApi
         except ImportError: raise MissingDependencyError("huggingface_hub is missing, which uploads large files: pip install 'objstore[hf]'") from None
+        discreet_logs('httpx', 'httpx2') # a large file is put to a URL that is signed
         api = HfApi(endpoint=self.hub.endpoint, token=self.hub.token() or False)
         added = [CommitOperationAdd(key, str(c.path) if c.path else c.data or b'') for key,c in contents.items()]
         # The client would leave out, without a word, what the repository's .gitignore names.

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 from .hf_names import Place, is_kept
 from .hf_request import HubRequests, NoFile, rows
+from ..errors import ObjStoreError
 from ..keys import common_prefix
 from ..retry import Patience, retry
 from ..stats import Stats
@@ -55,8 +56,13 @@ few = 50 # items: up to here folders are walked one by one, and times are asked 
 def _tree(hub, place, folder, recursive, patience)->Iterator[dict[str, Any]]:
     "Files and folders, in no order; none if there is no such folder."
     try:
-        for page in hub.pages(place.api('tree', folder), {'recursive':'true'} if recursive else {}, patience): yield from rows(page, *_of_an_entry)
+        for page in hub.pages(place.api('tree', folder), {'recursive':'true'} if recursive else {}, patience): yield from _below(folder, rows(page, *_of_an_entry))
     except NoFile: return
+
+def _below(folder, entries):
+    "`entries`, if all lie there: a folder that lay in itself would be walked for ever."
+    if all(entry['path'].startswith(folder and f'{folder}/') and len(entry['path']) > len(folder) + bool(folder) for entry in entries): return entries
+    raise ObjStoreError('the answer tells of other folders: check the endpoint')
 
 def _name(entry): return f"{entry['path']}/" if entry['type'] == 'directory' else entry['path']
 

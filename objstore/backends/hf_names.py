@@ -9,7 +9,7 @@ __all__ = ['repositories', 'bucket_names', 'Place', 'place_of', 'is_kept', 'chec
 import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
-from ..errors import InvalidKeyError, NotSupportedError
+from ..errors import InvalidKeyError, NotFoundError, NotSupportedError
 
 # %% ../../nbs/25a_hf_names.ipynb #d92c020c
 repositories = {'models':'model', 'datasets':'dataset', 'spaces':'space'} # as the Hub's client calls them
@@ -29,17 +29,23 @@ class Place:
         if self.kind not in repositories: raise NotSupportedError('a bucket of the Hub has no commits: use a repository, such as models/owner/name')
         return repositories[self.kind]
 
+    def at(self, version:str|int|None=None)->str:
+        "The revision that is meant, `version` in place of the place's own. Raises `NotFoundError` for what Git never calls one: it would lead to another path."
+        revision = self.revision if version is None else str(version)
+        if '..' in revision or revision == '.': raise NotFoundError(f'there is no revision {revision!r}')
+        return revision
+
     def api(self,
         part:str,                   # `tree`, `commit`, `paths-info`, …
         key:str='',                 # a file or folder below it
         version:str|int|None=None,  # in place of the revision
     )->str:
         "The path of a question about this repository."
-        return f"/api/{self.kind}/{self.id}/{part}/{_quoted(version or self.revision)}{f'/{_quoted(key)}' if key else ''}"
+        return f"/api/{self.kind}/{self.id}/{part}/{_quoted(self.at(version))}{f'/{_quoted(key)}' if key else ''}"
 
     def file(self, key:str, version:str|int|None=None)->str:
         "The path of a file's bytes."
-        return f"/{'' if self.kind == 'models' else f'{self.kind}/'}{self.id}/resolve/{_quoted(version or self.revision)}/{quote(key)}"
+        return f"/{'' if self.kind == 'models' else f'{self.kind}/'}{self.id}/resolve/{_quoted(self.at(version))}/{quote(key)}"
 
 # %% ../../nbs/25a_hf_names.ipynb #b075c819
 def _quoted(text): return quote(str(text), safe='')

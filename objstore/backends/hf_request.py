@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 from ..errors import *
-from ..http import Answer, Connections, Refusal
+from ..http import Answer, Connections, Refusal, understood
 from ..retry import Patience, retry
 
 # %% ../../nbs/25b_hf_request.ipynb #0f85f9ad
@@ -75,7 +75,7 @@ def hub_error(
     fault = NetworkError, 'the Hub failed, this may pass: {}'
     kind,text = _codes.get(code) or _statuses.get(status) or (fault if status >= 500 else (ObjStoreError, 'the Hub refused: {}'))
     if status == 429: return kind(text.replace('{}', f' {wait} s' if wait.isdigit() else ''))
-    return kind(text.replace('{}', scrub(message)[:300] or f'it gave no reason (HTTP {status})'))
+    return kind(text.replace('{}', scrub(message)[:300] or f"it gave no reason (HTTP {status}){': check the key and its rights' if status == 403 else ''}"))
 
 # %% ../../nbs/25b_hf_request.ipynb #59640d99
 def refusal(answer:Answer)->ObjStoreError:
@@ -127,7 +127,7 @@ class HubRequests:
         for _ in range(5):
             answer = self._send(method, url, headers, body, stream)
             if answer.status not in _moved_on: return answer
-            there = urljoin(url, answer.headers.get('location', ''))
+            with understood('the Hub'): there = urljoin(url, answer.headers.get('location', ''))
             if _origin(there) != _origin(self.endpoint): return answer if method == 'HEAD' else self._elsewhere(answer, method, there, headers, stream)
             _read_off(answer)
             url = there
@@ -173,7 +173,7 @@ class HubRequests:
 
     def _here(self, url):
         "The URL on the endpoint's host: a mirror hands on what the Hub says of its own, and the token must not go there."
-        parts = urlsplit(url)
+        with understood('the Hub'): parts = urlsplit(url)
         return f"{'://'.join(_origin(self.endpoint))}{parts.path}?{parts.query}" if url else ''
 
     def _page(self, path, query, patience): return retry(lambda: self.request('GET', path, query=query), patience)
@@ -189,16 +189,17 @@ class HubRequests:
 # %% ../../nbs/25b_hf_request.ipynb #e56e1cdd
 def told(answer:Answer)->Any:
     "The JSON of an answer. Raises `ObjStoreError` where it is none."
-    try: return json.loads(answer.body)
-    except ValueError: raise ObjStoreError('the answer is not one of the Hub: check the endpoint') from None
+    with understood('the Hub'): return json.loads(answer.body)
 
 def rows(
     content:Any, # of an answer's JSON
     *names:str,  # that each has
 )->list[dict[str, Any]]:
     "`content`, if it is a list of things with these names. Raises `ObjStoreError`."
-    if isinstance(content, list) and all(isinstance(row, dict) and row.keys() >= set(names) for row in content): return content
+    if isinstance(content, list) and all(_has(row, names) for row in content): return content
     raise ObjStoreError('the answer is not one of the Hub: check the endpoint')
+
+def _has(row, names): return isinstance(row, dict) and all(isinstance(row.get(name), int if name == 'size' else str) for name in names)
 
 def next_page(
     link:str, # of the header

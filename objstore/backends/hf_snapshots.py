@@ -33,7 +33,7 @@ def link_file(cache:Path,
     blob:Path,   # the content, which is there
 )->Path:
     "Have the file `key` of a commit lead to its content; the path by which programs open it."
-    path = below(repository_folder(cache, place)/'snapshots'/place.revision, key)
+    path = below(below(repository_folder(cache, place)/'snapshots', place.revision), key)
     if path.exists(): return path
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f'.objstore-{token_hex(8)}.tmp')

@@ -84,8 +84,8 @@ class _MemoryFinding(_MemoryBuckets):
     "Listings, versions, and what is known of one object."
     def _state(self, bucket, key, version=None)->_State:
         states = self._find(bucket).states.get(key, [])
-        state = next((s for s in states if s.stats.version == version), None) if version else self._find(bucket).current(key)
-        if state is None or state.stats.is_deleted: raise NotFoundError(f'no such version: {version}' if version else 'no such object')
+        state = next((s for s in states if s.stats.version == version), None) if version is not None else self._find(bucket).current(key)
+        if state is None or state.stats.is_deleted: raise NotFoundError('no such object' if version is None else f'no such version: {version}')
         return state
 
     def _items(self, bucket, prefix, delimiter, start_after, limit)->Iterator[Stats]:
@@ -146,7 +146,7 @@ class MemoryObjectStore(_MemoryFinding):
     def _remove(self, bucket, key, version):
         with self._lock:
             held = self._find(bucket)
-            if version: return self._remove_version(held, key, version)
+            if version is not None: return self._remove_version(held, key, version)
             if not held.current(key): return False
             if held.versions: held.add(key, _State(Stats(bucket, key, 0, version=self._number(),
                 last_modified=datetime.now(timezone.utc), is_deleted=True)))

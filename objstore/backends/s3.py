@@ -58,6 +58,8 @@ def conditions(options:PutOptions)->dict[str, str]:
     return {name: value for name,value in (('If-Match', options.if_match), ('If-None-Match', options.if_none_match)) if value}
 
 # %% ../../nbs/22g_s3.ipynb #44172457
+def _versioned(version)->dict[str, str]|None: return None if version is None else {'versionId':str(version)}
+
 _not_in_xml = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
 
 def delete_xml(
@@ -191,7 +193,7 @@ class _S3Buckets(_S3Options):
         return {**failed, **(self._delete_together(bucket, together) if together else {})}
 
     def _delete_one(self, bucket, key, version)->ObjStoreError|None:
-        try: self._s3.request('DELETE', bucket, key, query={'versionId':version} if version else None)
+        try: self._s3.request('DELETE', bucket, key, query=_versioned(version or None))
         except ObjStoreError as e: return e
 
     def _delete_together(self, bucket, items)->dict[str, ObjStoreError]:
@@ -253,7 +255,7 @@ class S3ObjectStore(_S3Buckets):
 
     def _read(self, bucket, key, options):
         if options.start == options.end: return self._nothing(bucket, key, options)
-        try: return self._fast.read(bucket, key, options, result_stats) if self._is_fast(key) and not options.version else self._read_signed(bucket, key, options)
+        try: return self._fast.read(bucket, key, options, result_stats) if self._is_fast(key) and options.version is None else self._read_signed(bucket, key, options)
         except NoSuchRange: return self._nothing(bucket, key, options)
 
     def _nothing(self, bucket, key, options):
@@ -275,13 +277,14 @@ class S3ObjectStore(_S3Buckets):
         plain = re.fullmatch('"([0-9a-f]{32})"', stats.etag or '')
         return ('md5', plain[1]) if plain else super()._checksum(stats)
 
+    def _is_certain(self, checksum): return not checksum or checksum[0] != 'md5' # an etag, and where KMS encrypts no MD5 of the content
+
     def _whole_checksum(self, stats, version=None): return self._checksum(stats) or self._stored_crc32(stats, version)
 
     def _stored_crc32(self, stats, version):
         # One of the parts' sums would need their sizes; a CRC-64, which Amazon adds by itself, is slow in Python.
         headers = {'x-amz-checksum-mode':'ENABLED', **({'If-Match':stats.etag} if stats.etag else {})}
-        query = {'versionId':str(version)} if version else None
-        told = retry(lambda: self._s3.request('HEAD', stats.bucket, stats.key, query=query, headers=headers), self.patience).headers
+        told = retry(lambda: self._s3.request('HEAD', stats.bucket, stats.key, query=_versioned(version), headers=headers), self.patience).headers
         crc = from_base64(told.get('x-amz-checksum-crc32', '')) if told.get('x-amz-checksum-type') == 'FULL_OBJECT' else None
         return None if crc is None else ('crc32', f'{crc:08x}')
 
@@ -290,7 +293,7 @@ class S3ObjectStore(_S3Buckets):
     def _read_signed(self, bucket, key, options):
         asked = {'Range':range_header(options.start, options.end), 'If-Match':options.if_match}
         headers = {name: value for name,value in asked.items() if value}
-        answer = self._s3.request('GET', bucket, key, query={'versionId':str(options.version)} if options.version else None, headers=headers, stream=True)
+        answer = self._s3.request('GET', bucket, key, query=_versioned(options.version), headers=headers, stream=True)
         if answer.status == 416: raise NoSuchRange('the object ends before the range begins')
         stats = stats_of(bucket, key, answer.headers)
         start,end = options.span(stats.size or 0)
@@ -298,12 +301,11 @@ class S3ObjectStore(_S3Buckets):
         return Reader(stats, answer.parts, end - start)
 
     def _get_stats(self, bucket, key, version):
-        query = {'versionId':str(version)} if version else None
-        answer = interruptible(lambda: self._s3.request('HEAD', bucket, key, query=query, headers={'x-amz-checksum-mode':'ENABLED'}))
+        answer = interruptible(lambda: self._s3.request('HEAD', bucket, key, query=_versioned(version), headers={'x-amz-checksum-mode':'ENABLED'}))
         return stats_of(bucket, key, answer.headers)
 
     def _remove(self, bucket, key, version):
-        if version: return self._remove_version(bucket, key, version)
+        if version is not None: return self._remove_version(bucket, key, version)
         try: self._s3.request('HEAD', bucket, key)
         except NotFoundError:
             self._s3.request('HEAD', bucket) # raises where it is the bucket that is missing
@@ -313,13 +315,13 @@ class S3ObjectStore(_S3Buckets):
 
     def _remove_version(self, bucket, key, version):
         if version not in (v.version for v in self._find_versions(bucket, key)): return False
-        self._s3.request('DELETE', bucket, key, query={'versionId':str(version)})
+        self._s3.request('DELETE', bucket, key, query=_versioned(version))
         return True
 
     def _copy(self, bucket, key, to_bucket, to_key, version, create):
         source = self._get_stats(bucket, key, version)
         if (bucket, key, version) == (to_bucket, to_key, None): return self._copied_onto_itself(source, create)
-        named = f"/{bucket}/{quote(key)}{f'?versionId={quote(str(version))}' if version else ''}"
+        named = f"/{bucket}/{quote(key)}{'' if version is None else f'?versionId={quote(str(version))}'}"
         headers = {'x-amz-copy-source':named, 'x-amz-copy-source-if-match':source.etag or '*'}
         beside = put_headers(PutOptions(source.metadata or {}, source.content_type))
         once = {'If-None-Match':'*'} if create else {}

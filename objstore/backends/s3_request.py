@@ -118,7 +118,7 @@ def s3_error(
     meant = code if code in _refusals else _codes.get(status, 'InternalError' if status >= 500 else '')
     kind,text = _conditional.get((meant, condition or '')) or _refusals.get(meant) or (ObjStoreError, 'the store refused: {}')
     if code != meant and code: text,message = 'the store refused: {}', f'{code}: {message}'
-    return kind(text.replace('{}', scrub(message)[:300] or f'it gave no reason (HTTP {status})'))
+    return kind(text.replace('{}', scrub(message)[:300] or f"it gave no reason (HTTP {status}){': check the key and its rights' if status == 403 else ''}"))
 
 # %% ../../nbs/22b_s3_request.ipynb #4a466507
 def refusal_code(refusal:Refusal)->str:

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['create_only_meets_an_object', 'a_copy_can_be_create_only', 'a_stale_etag_is_refused', 'at_once', 'one_creator_wins',
            'increment', 'no_increment_is_lost', 'a_condition_holds_for_a_whole_batch', 'versioned',
-           'former_versions_are_kept', 'a_version_can_be_restored', 'a_removed_version_is_gone',
-           'a_presigned_url_needs_no_credentials', 'a_presigned_url_reaches_one_object', 'compare_and_swap_is_refused',
-           'create_only_is_refused', 'metadata_is_refused', 'a_content_type_is_refused', 'odd_keys_are_refused',
-           'versions_are_refused', 'removing_a_version_is_refused', 'presigning_is_refused',
+           'former_versions_are_kept', 'what_names_no_version_is_missing', 'a_version_can_be_restored',
+           'a_removed_version_is_gone', 'a_presigned_url_needs_no_credentials', 'a_presigned_url_reaches_one_object',
+           'compare_and_swap_is_refused', 'create_only_is_refused', 'metadata_is_refused', 'a_content_type_is_refused',
+           'odd_keys_are_refused', 'versions_are_refused', 'removing_a_version_is_refused', 'presigning_is_refused',
            'an_atomic_batch_is_not_claimed']
 
 # %% ../../nbs/12c_check_conditions.ipynb #e86f4c1d
@@ -133,6 +133,25 @@ def former_versions_are_kept(bucket, key):
     states = kept if first.is_deleted else [first, *kept]
     assert len(states) == 3 and not any(v.is_deleted for v in states)
     assert bucket.get_stats(key, version=puts[0].version).size == 3
+
+# %% ../../nbs/12c_check_conditions.ipynb #a503be98
+@check('versions')
+def what_names_no_version_is_missing(bucket, key):
+    "Nothing but no version at all means the current object, which stays as it is: 0 does not, nor does what no version is called."
+    bucket = versioned(bucket)
+    bucket.put(key, b'here')
+    for version in (0, '0', 'no-such-version'):
+        for read in (bucket.get, bucket.get_stats): _is_refused(lambda: read(key, version=version))
+        _is_refused(lambda: bucket.copy(key, bucket.name, f'{key}-copy', version=version))
+        if 'version_removal' in bucket.store.can: assert not _removed(bucket, key, version)
+    assert bucket.get(key) == b'here' and f'{key}-copy' not in bucket
+
+def _is_refused(ask):
+    with expect_fail(ObjStoreError): ask()
+
+def _removed(bucket, key, version):
+    try: return bucket.remove(key, version=version)
+    except NotFoundError: return False
 
 # %% ../../nbs/12c_check_conditions.ipynb #7af9b5c8
 @check('versions')

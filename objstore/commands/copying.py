@@ -15,7 +15,7 @@ from ..atomic import draft, settle, sync_folder
 from ..between import Transit, Way, carried, is_same
 from .places import Place, find_place, kept
 from .show import Row
-from ..urls import backend, check_options, known_options, locate, store_above
+from ..urls import backend, check_options, known_options, locate, store_above, url_text
 from ..errors import AlreadyExistsError, ConfigError
 from ..filenames import file_name
 from ..keys import split_url
@@ -50,9 +50,9 @@ def end_at(
 
 # %% ../../nbs/57_copying.ipynb #42f4dcb7
 def in_store(text:str)->bool:
-    "Does `text` lie in a store? A path does if it lies in a bucket."
+    "Does `text` lie in a store? A path does if it lies in a bucket. Raises `ConfigError` for half a URL."
     if text == '-' or '://' in text: return text != '-'
-    root = store_above(text)
+    root = store_above(url_text(text))
     if root is None: return False
     store,bucket,_ = locate(text)
     return store.bucket_names.fullmatch(bucket) is not None and (root/bucket).is_dir()
@@ -100,10 +100,14 @@ def destination_for(
     end = end_at(text, options)
     if not is_container(text, end): return end, text
     if not name: raise ConfigError('a pipe has no name: write out the whole destination')
-    if isinstance(end, Place): return end.join(name), f"{text.rstrip('/')}/{name}"
+    if isinstance(end, Place): return end.join(name), _below(text, end) + name
     path = Path(text).expanduser()/file_name(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path, str(path)
+
+def _below(text, place)->str:
+    "What names below a container begin with: empty segments belong to a key, and to no path."
+    return text if f'/{place.key}'.endswith('//') else f"{text.rstrip('/')}/"
 
 # %% ../../nbs/57_copying.ipynb #c57ca1fe
 def to_file(source:Place, path:Path, extras:Extras)->Stats:

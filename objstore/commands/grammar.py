@@ -7,7 +7,7 @@ __all__ = ['Words', 'commands', 'store_words', 'common_words', 'Command', 'count
            'top_parser', 'words_of', 'parser_for', 'check_spelling', 'Order', 'parse']
 
 # %% ../../nbs/54_grammar.ipynb #982b8a56
-import argparse, json
+import argparse, json, sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -33,8 +33,8 @@ commands:dict[str, Command] = {}
 # %% ../../nbs/54_grammar.ipynb #6f857e70
 def count(text:str)->int:
     "A number of things, at least one."
-    if not text.isdecimal() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is not a number of things: write 1 or more')
-    return int(text)
+    if not text.isdecimal() or not text.strip('0'): raise argparse.ArgumentTypeError(f'{text!r} is not a number of things: write 1 or more')
+    return int(text) if len(text) < 19 else sys.maxsize # more than there can be
 
 # %% ../../nbs/54_grammar.ipynb #5d078b9b
 store_words:Words = {

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 from ..urls import connect, locate, store_above
-from ..errors import ConfigError, IntegrityError, NetworkError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+from ..errors import BucketNotEmptyError, ConfigError, IntegrityError, NetworkError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from ..interface import ObjectStoreInterface
 from ..keys import literal_prefix, split_url
+from ..layout import root
 from ..marker import marker_id
 from ..stats import Stats
 
@@ -72,7 +73,10 @@ def kept(place:Place)->Place:
 
 def _has_marker(place):
     try: return marker_id(place.store.bucket(place.bucket)) is not None
-    except (IntegrityError, PermissionDeniedError, UnauthenticatedError): return False
+    except (PermissionDeniedError, UnauthenticatedError): return False
+    except IntegrityError as e:
+        e.place(store=place.store.url, bucket=place.bucket, key='', op='')
+        raise
     except NetworkError as e:
         e.key = e.op = '' # the marker is not what was asked for
         raise
@@ -82,6 +86,8 @@ def _counted(place):
     return replace(place, store=VersionedStore(place.store), is_kept=True)
 
 # %% ../../nbs/55_places.ipynb #76e3850e
+_nobodys = (root, '.gitattributes') # the Hub puts the second into each repository
+
 def kept_at(
     url:str,
     options:dict|None=None,
@@ -89,13 +95,17 @@ def kept_at(
     key:bool|None=None, # must it name an object, or a bucket? `None`: either
     new:bool=False,     # there may be no version in the bucket yet
 )->Any: # a `Place` in a `VersionedStore`
-    "What `url` names among the versions of a bucket. Raises `NotFoundError` where there are none."
+    """What `url` names among the versions of a bucket. Raises `NotFoundError` where there are none.
+
+    Raises `BucketNotEmptyError` where the first version would hide objects that are there already."""
     place = object_at(url, options) if key else bucket_at(url, options) if key is False else find_place(url, options)
     if not place.bucket: raise ConfigError(f'{url} names no bucket: write the store and the bucket, such as s3://lab')
-    if new: return _counted(place)
     found = kept(place)
-    if not found.is_kept: raise NotFoundError('this bucket keeps no versions: `objstore put` publishes the first', store=place.store.url, bucket=place.bucket)
-    return found
+    if found.is_kept: return found
+    others = next((item.key for item in place.store.find_items(place.bucket, delimiter='/', limit=3) if item.key not in _nobodys), None) # raises where there is no bucket
+    if not new: raise NotFoundError('this bucket keeps no versions: `objstore put` publishes the first', store=place.store.url, bucket=place.bucket)
+    if others: raise BucketNotEmptyError(f'there is {others!r}, which no command would show any more once this bucket keeps versions: put into a bucket of its own (objstore mb makes one), or copy with cp', store=place.store.url, bucket=place.bucket)
+    return _counted(place)
 
 # %% ../../nbs/55_places.ipynb #9e19ae01
 def is_glob(key:str)->bool:

@@ -90,9 +90,9 @@ def record(
     "A line for each field of `row`."
     fields = {**{name: value for name,value in row.items() if name != 'metadata'},
         **{f'metadata.{name}': value for name,value in row.get('metadata', {}).items()}}
-    width = max(map(len, fields), default=0) if style == 'table' else 0
+    width = max((len(printable(name)) for name in fields), default=0) if style == 'table' else 0
     gap = '  ' if style == 'table' else '\t'
-    return (f"{name.ljust(width)}{gap}{human(fields, name) if style == 'table' else plain(value)}" for name,value in fields.items())
+    return (f"{printable(name).ljust(width)}{gap}{human(fields, name) if style == 'table' else plain(value)}" for name,value in fields.items())
 
 # %% ../../nbs/56_show.ipynb #ab16a608
 def lines(

@@ -7,6 +7,7 @@ __all__ = ['put', 'alias', 'amend', 'restore', 'diff', 'find', 'prune', 'verify'
 
 # %% ../../nbs/58a_version_verbs.ipynb #a3c0bd8c
 import sys
+from copy import copy
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -123,4 +124,10 @@ def verify(url:str, options:dict)->Iterator[Row|ObjStoreError]:
     return _told(place.store.verify(place.bucket, place.key or None))
 
 def _told(report:Report)->Iterator[Row|ObjStoreError]:
-    return (row.error or {'state':row.state, 'key':row.key, 'target':row.target, 'size':row.size} for row in report)
+    return (_failure(row) if row.error else {'state':row.state, 'key':row.key, 'target':row.target, 'size':row.size} for row in report)
+
+def _failure(row)->ObjStoreError:
+    "Why a row failed, and what it is of."
+    error = copy(row.error)
+    error.message = f"{row.target}{' of ' * bool(row.target)}{row.key}: {error.message}"
+    return error
