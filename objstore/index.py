@@ -52,11 +52,9 @@ def damage(what:str)->sqlite3.DatabaseError:
     "The error for what this release has not written so."
     return sqlite3.DatabaseError(f'what the index holds of its {what} is malformed')
 
-_is_json = 'json_valid(l.line)' if sqlite3.sqlite_version_info >= (3, 38) else "l.line LIKE '{%}'"
-
-def whole(line:Any, is_json:Any)->str:
-    "`line`, if it is one of `as_line`. SQLite has looked at it: to parse it here would cost a search more than all else."
-    if type(line) is str and is_json: return line
+def whole(line:Any)->str:
+    "`line`, if it looks like one of `as_line`. To parse it would cost a search more than all else, and SQLite knows neither deep JSON nor `Infinity`."
+    if type(line) is str and line[:1] == '{' and line[-1:] == '}': return line
     raise damage('lines')
 
 def entry_in(line:Any)->Entry:
@@ -186,7 +184,7 @@ def _state(db, column, read):
 def _cursor(db): return _state(db, 'cursor', json.loads)
 def _refreshed(db): return _state(db, 'refreshed', lambda seconds: datetime.fromtimestamp(seconds, timezone.utc))
 
-def _lines(db): return (whole(*line) for line in db.execute(f'SELECT l.line, {_is_json} FROM versions v LEFT JOIN lines l ON l.id = v.id {_in_order}'))
+def _lines(db): return (whole(line) for line, in db.execute(f'SELECT l.line FROM versions v LEFT JOIN lines l ON l.id = v.id {_in_order}'))
 
 def _page(db, key, op):
     return [entry_in(line) for line, in db.execute(f"""SELECT l.line FROM versions v LEFT JOIN lines l ON l.id = v.id
@@ -198,10 +196,10 @@ def _search(db, where, order_by, limit, latest):
     query,order = compiled(parse(where, known), known),parse_order(order_by, known) if order_by else []
     live = 'NOT v.is_deleted' + ' AND +v.is_newest' * latest
     db.create_function('pick', 2, names.picker())
-    found = db.execute(f"""SELECT l.line, {_is_json} FROM (SELECT v.id FROM versions v WHERE {live} AND ({query.sql})
+    found = db.execute(f"""SELECT l.line FROM (SELECT v.id FROM versions v WHERE {live} AND ({query.sql})
         ORDER BY {order_sql(order, known)} LIMIT ?) f LEFT JOIN lines l ON l.id = f.id""", [*query.args, limit]).fetchall()
     asked = dict.fromkeys([*(name for name,_ in query.compared), *(name.text for name,_ in order)])
-    return Found([whole(*line) for line in found], asked, type_notes(db, names, query.compared, live))
+    return Found([whole(line) for line, in found], asked, type_notes(db, names, query.compared, live))
 
 # %% ../nbs/33d_index.ipynb #9a3e846a
 def _add(db, entries, after):

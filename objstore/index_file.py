@@ -28,7 +28,7 @@ INSERT INTO state VALUES (NULL, NULL);
 
 # %% ../nbs/33c_index_file.ipynb #0bfb95b0
 _readable = {'versions', 'lines', 'names', 'state'}
-_callable = {'like', 'count', 'pick', 'json_valid'}
+_callable = {'like', 'count', 'pick'}
 
 def allowed(action:int, first:str|None, second:str|None, database:str|None, trigger:str|None)->int:
     "SQLite's question before it runs a statement: may it?"
