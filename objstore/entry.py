@@ -85,7 +85,12 @@ _format = 1
 
 def _plain(value): return value.isoformat() if isinstance(value, datetime) else list(value) if isinstance(value, tuple) else value
 
-def _text(kind, values): return json.dumps({'format':_format, 'kind':kind, **values}, ensure_ascii=False, indent=1).encode()
+def _text(kind, values):
+    "A name to a line, for whoever opens the file."
+    lines = (f'"{name}": {_in_json(value)}' for name,value in {'format':_format, 'kind':kind, **values}.items())
+    return ('{\n ' + ',\n '.join(lines) + '\n}').encode()
+
+_in_json = json.JSONEncoder(ensure_ascii=False).encode
 
 # %% ../nbs/31_entry.ipynb #355d7a2f
 @dataclass(frozen=True)

@@ -24,14 +24,15 @@ def code_state(
     folder:Path|str='.', # the program's
 )->dict[str, Any]|None:  # `None` outside a repository, or without git
     "The commit, the branch, and whether files that git knows differ from it, as of at most five seconds ago."
-    try: here = Path(folder).resolve(strict=True)
+    try: state = _asked(os.path.join(os.getcwd(), folder), int(time.monotonic() // _remembered))
     except OSError: return None # a folder that was removed while we stand in it
-    top = next((p for p in (here, *here.parents) if (p/'.git').exists()), None)
-    state = _asked(str(top), int(time.monotonic() // _remembered)) if top else None
     return dict(state) if state else None
 
 @lru_cache(maxsize=8)
-def _asked(top, moment):
+def _asked(folder, moment):
+    here = Path(folder).resolve(strict=True)
+    top = next((str(p) for p in (here, *here.parents) if (p/'.git').exists()), None)
+    if not top: return None
     commit,branch,changes = (_git(top, *question) for question in (('rev-parse', 'HEAD'), ('rev-parse', '--abbrev-ref', 'HEAD'), ('status', '--porcelain', '-uno')))
     return {'commit':commit, 'branch':branch, 'modified':bool(changes)} if commit and branch and changes is not None else None
 
