@@ -93,9 +93,10 @@ class Server:
 
 
 def seaweedfs(folder, ports):
-    "SeaweedFS with an administrator and a reader; the environment makes it grow one volume a bucket, not seven."
+    "SeaweedFS with an administrator, a reader, and buckets for anybody; the environment makes it grow one volume a bucket, not seven."
     identities = [{'name': 'admin', 'credentials': [credentials(*admin.values())], 'actions': ['Admin', 'Read', 'Write', 'List', 'Tagging']},
-        {'name': 'reader', 'credentials': [credentials(*reader.values())], 'actions': ['Read', 'List']}]
+        {'name': 'reader', 'credentials': [credentials(*reader.values())], 'actions': ['Read', 'List']},
+        {'name': 'anonymous', 'actions': ['Read:public-*', 'List:public-*']}]
     (folder/'s3.json').write_text(json.dumps({'identities': identities}))
     (folder/'weed').mkdir()
     flags = ['-ip=127.0.0.1', '-ip.bind=127.0.0.1', f'-dir={folder}/weed', '-filer', '-s3', f'-s3.config={folder}/s3.json',

@@ -4,6 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 import pytest
+from azure.storage.blob import BlobServiceClient
 from huggingface_hub import HfApi, snapshot_download
 from objstore.backends.azure import AzureObjectStore
 from objstore.backends.gcs import GCSObjectStore
@@ -11,6 +12,7 @@ from objstore.backends.hf import HFObjectStore
 from objstore.backends.local import LocalObjectStore
 from objstore.backends.s3 import S3ObjectStore
 from objstore.transfer import upload
+from tests import servers
 from tests.gcs import service_account
 from tests.notebooks import root
 from tests.proxy import counting
@@ -454,6 +456,32 @@ def test_public_files_are_read_without_any_key_only_when_told(elsewhere, tmp_pat
     public = f'download_root: {tmp_path}/out\ndownload_items:\n- type: gcs\n  anonymous: true\n  buckets: [{{name: {elsewhere}, items: [{{file: readme.txt, target_path: g.txt}}]}}]\n'
     (tmp_path/'c.yaml').write_text(public)
     assert run(tmp_path/'c.yaml')[0] == 0 and files(tmp_path/'out')['g.txt'] == b'of google'
+
+
+@pytest.fixture
+def public():
+    "A bucket of S3 and a container of Azure that anybody may list and read, and a name that is not public."
+    name,store = f'public-{uuid4().hex[:12]}',S3ObjectStore()
+    service = BlobServiceClient.from_connection_string(os.environ['AZURE_STORAGE_CONNECTION_STRING'])
+    service.create_container(name, public_access='container').upload_blob('readme.txt', b'of azure')
+    for bucket in (name, f'not-{name}'): store.put(store.find_or_create_bucket(bucket), 'readme.txt', b'of s3')
+    service.create_container(f'not-{name}').upload_blob('readme.txt', b'of azure')
+    return name,service.url.rstrip('/')
+
+
+def test_anonymous_reads_what_is_public_and_nothing_else(public, tmp_path):
+    name,azure = public
+    for bucket,status in ((name, 0), (f'not-{name}', 1)):
+        config = tmp_path/f'{bucket}.yaml'
+        config.write_text(f'''download_root: {tmp_path}/{bucket}
+download_items:
+- {{type: s3, endpoint_url: "{os.environ['AWS_ENDPOINT_URL']}", anonymous: true, buckets: [{{name: {bucket}, items: [{{folder: {{folder: "", target_path: s3}}}}]}}]}}
+- {{type: azure-blob, account: {servers.azure_account}, endpoint_url: "{azure}", anonymous: true, containers: [{{name: {bucket}, items: [{{folder: {{folder: "", target_path: azure}}}}]}}]}}
+''')
+        got,_,err = run(config)
+        assert got == status, err
+        assert files(tmp_path/bucket) == ({'s3/readme.txt': b'of s3', 'azure/readme.txt': b'of azure'} if not status else {}), err
+    assert ': s3: not allowed' in err and ': azure-blob: the store does not know' in err, err # both are told
 
 
 def test_secrets_of_each_provider_in_files(elsewhere, google_login, tmp_path):
