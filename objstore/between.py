@@ -90,7 +90,7 @@ class Passing:
     def __init__(self, reader:Reader,
         names:set[str],                    # of the digests that are wanted
         told:tuple[str, str]|None,         # by the source: name and hex digest
-        again:Callable[[], str]|None,      # MD5 of a second reading, where what is told may be no checksum
+        again:Callable[[], str],           # MD5 of a second reading
         check:Callable[[], None]=lambda: None, # raises when nobody wants them any more
     ):
         self._reader,self._told,self._again,self._check = reader,told,again,check
@@ -114,7 +114,7 @@ class Passing:
 
     def _compare(self):
         if not self._told or self.digests[self._told[0]] == self._told[1]: return
-        if not self._again or self._again() != self.digests['md5']: raise IntegrityError('the bytes differ from the checksum that the source tells: the network, a cache or a disk changes them')
+        if self._again() != self.digests['md5']: raise IntegrityError('two readings differ from each other and from the checksum: the network or a disk changes bytes')
 
 def digest_of(bucket:Bucket, key:str)->str:
     "MD5 of an object, read once."
@@ -207,8 +207,8 @@ class Transit:
     def passing(self, reader:Reader)->Passing:
         "The bytes that `reader` gives, hashed by all the digests that somebody tells."
         told = self.source.store._checksum(reader.stats)
-        again = None if self.source.store._is_certain(told) else (lambda: digest_of(self.source, reader.stats.key))
-        return Passing(reader, self._told.names, told, again, self.check)
+        if self.source.store._is_certain(told): told = None # the reader itself compares it
+        return Passing(reader, self._told.names, told, lambda: digest_of(self.source, reader.stats.key), self.check)
 
     def _verify(self, key, stats, passing):
         told = self._sum_of(key, stats, passing.size > part_size) if self._told.is_honest else None

@@ -74,10 +74,11 @@ def check_content(
 def verified(
     parts:Iterator[bytes],     # of all of an object
     checksum:tuple[str, str],  # name and hex digest, of the content for certain
+    said:str='the bytes that came are not those that the store holds: get them again', # where they differ
 )->Iterator[bytes]:
     "`parts`, and after the last of them `IntegrityError` if they are not what the store holds."
     total = hasher(checksum[0])
     for part in parts:
         total.update(part)
         yield part
-    if total.hexdigest() != checksum[1]: raise IntegrityError('the bytes that came are not those that the store holds: get them again')
+    if total.hexdigest() != checksum[1]: raise IntegrityError(said)

@@ -99,10 +99,12 @@ def _at_fault(error, broken, left)->list[str]:
     return named[:1] if error and named else list(left)
 
 def _apart(bucket, puts, patience, check)->dict[str, Outcome]:
-    def put_one(put):
-        bucket.put(put.key, put.data(), metadata=put.metadata, content_type=put.content_type)
-        put.check()
+    def put_one(put): bucket.put(put.key, _checked_parts(put), metadata=put.metadata, content_type=put.content_type)
     return {put.key: tried(lambda put=put: put_one(put), patience, check) for put in puts}
+
+def _checked_parts(put)->Iterator[bytes]:
+    yield from chunks(put.data())
+    put.check() # before the end, so that nothing is stored
 
 def _is_of_a_disk(error): return isinstance(error, OSError) and not isinstance(error, ObjStoreError)
 

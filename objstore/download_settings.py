@@ -132,4 +132,4 @@ def revealed(
 )->str|bool|None:
     "The one that was given, as a store takes it; `None` if none was."
     value = next((value for value in given if value is not None), None)
-    return value.get_secret_value() if isinstance(value, SecretStr) else value
+    return value.get_secret_value().strip() if isinstance(value, SecretStr) else value

@@ -45,7 +45,7 @@ def _check_item(name, value, where):
 # %% ../nbs/31_entry.ipynb #6cebee06
 def check_text(
     text:str|None,
-    name:str, # of what it says
+    name:str, # `author` or `message`, for the error
 )->str|None:
     "`text`, if an entry can say it. Raises `TypeError`, `InvalidMetadataError`."
     if text is not None and not isinstance(text, str): raise TypeError(f'the {name} is a {type(text).__name__}: give text')

@@ -57,7 +57,7 @@ def as_text(
 
 # %% ../nbs/09b_http.ipynb #5a7cb747
 def checked_headers(headers:dict[str,str])->dict[str,str]:
-    "`headers`, if HTTP can carry them. Raises `InvalidMetadataError`: nothing is cut; `UnauthenticatedError` for a proof of who asks."
+    "`headers`, if HTTP can carry them. Raises `InvalidMetadataError`, `UnauthenticatedError` for the key or token."
     for name,value in headers.items():
         if not (value.isascii() and value.isprintable()): raise _unsendable(name, value)
     return headers
@@ -238,7 +238,7 @@ class Connections:
 
 # %% ../nbs/09b_http.ipynb #cc01aa25
 _worth_reading = 2**16     # bytes of a refusal
-_longest_answer = 2**26    # bytes of an answer that is not streamed: a page of a listing is the longest, and has at most some ten million
+_longest_answer = 2**26    # bytes of an answer that is not streamed; a page of a listing has at most some ten million
 
 def _answer(response, host, stream, granted)->Answer:
     headers = {name.lower(): value for name,value in response.headers.items()}

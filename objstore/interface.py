@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import islice
+from operator import index
 from os import PathLike
 from pathlib import Path
 from .backend import Backend, Batch, Change, capabilities
@@ -187,8 +188,7 @@ class _Reading(_Finding):
 _longest = 2**62 # bytes: beyond any object, and within what every client can count
 
 def _range(start, end):
-    for n in (start, end):
-        if not isinstance(n, int|None): raise TypeError(f'a range is of whole bytes, not of {n!r}')
+    start,end = index(start),None if end is None else index(end)
     if start < 0 or (end is not None and end < start): raise ValueError(f'{start}:{end} is not a range: 0 <= start <= end')
     return min(start, _longest),None if end is None else min(end, _longest)
 

@@ -28,7 +28,7 @@ def interruptible(
     future:Future[T] = Future()
     over = Lock() # a bare lock: ^C in the middle of a Condition, which a future waits with, leaves it broken
     over.acquire()
-    try: # starting a thread waits for it, too
+    try: # inside: start() itself waits until the thread runs
         Thread(target=_settle, args=(future, call, over), daemon=True).start()
         while not over.acquire(timeout=0.5): pass # in slices, as Windows serves no signal while a thread waits
     except BaseException:

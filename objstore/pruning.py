@@ -99,13 +99,12 @@ def _by_key(editor)->Iterator[list[Found]]:
 
 def _remove_versions(editor, limits, now, dry_run)->Iterator[Row]:
     if not limits.removes: return
-    for entries in _by_key(editor):
-        try: yield from _pruned(editor, entries, limits, now, dry_run)
-        except (IntegrityError, NotSupportedError) as e: yield Row(entries[0][1].key or entries[0][0].key, 'failed', e)
+    for entries in _by_key(editor): yield from _pruned(editor, entries, limits, now, dry_run)
 
 def _pruned(editor, entries, limits, now, dry_run)->Iterator[Row]:
     "Remove versions of one key. One that cannot be read stays, and counts for none of those that do."
-    there,aliased = standing(editor, entries)
+    try: there,aliased = standing(editor, entries)
+    except (IntegrityError, NotSupportedError) as e: return (yield Row(entries[0][1].key or entries[0][0].key, 'failed', e))
     if not to_remove(there, aliased, limits, now): return
     newest = {found[1].version: found for found in reversed(entries)}
     said = dict(ahead(lambda v: (v.number, _read(editor, newest[v.number])), there))

@@ -98,13 +98,18 @@ def names_below(folder:PathLike|str)->Iterator[tuple[str, str, str]]: # path, ke
     "All that lies below `folder` but folders, and but what is half-way in a download."
     root = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(root): raise NotFoundError(f'there is no folder {root}')
-    return ((entry.path, _key(entry.path[len(root) + 1:]), _reason(entry)) for entry in _entries(root))
+    return (_named(entry, root) for entry in _entries(root))
+
+def _named(entry, root):
+    name,reason = entry.path[len(root) + 1:],_reason(entry)
+    return entry.path, name.replace(os.sep, '/') if reason else _key(name), reason
 
 def _entries(folder)->Iterator[os.DirEntry]:
     with os.scandir(folder) as entries: entries = sorted(entries, key=attrgetter('name'))
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False): yield from _entries(entry.path) if entry.name != '.objstore' else ()
-        elif not entry.name.startswith('.objstore-'): yield entry
+        if entry.name == '.objstore' or entry.name.startswith('.objstore-'): continue
+        if entry.is_dir(follow_symlinks=False): yield from _entries(entry.path)
+        else: yield entry
 
 def _reason(entry)->str:
     if entry.is_file(follow_symlinks=False): return ''
@@ -157,8 +162,9 @@ class _Uploads:
         return [self._step] if files else []
 
     def _as_put(self, path, key)->Put:
+        if self.sizes[key] <= part_size: return Put(key, self.sizes[key], lambda: _content(path))
         file = _Large(path)
-        return Put(key, self.sizes[key], file.open, check=file.check) if self.sizes[key] > part_size else Put(key, self.sizes[key], lambda: _content(path))
+        return Put(key, self.sizes[key], file.open, check=file.check)
 
     def _count(self, size):
         with self._lock: self.done += size
@@ -224,6 +230,7 @@ class _Large:
 
     def check(self)->None:
         "Raise `ObjStoreError` if it was written to since."
+        if self._before is None: return # nothing was read
         with open(self.path, 'rb') as file: _check_unchanged(self.path, self._before, _state(file.fileno()))
 
 # %% ../nbs/40j_transfer.ipynb #1bcaba54
@@ -271,7 +278,9 @@ def sync(
     progress:Callable[[Progress], object]|None=None,
     dry_run:bool=False,      # say what would be done
 )->Report:                   # rows of what was moved and, with `delete`, `removed` (`planned` in a dry run)
-    "Make `target` like `source`, moving what differs. Raises `ConfigError` if both are folders; `NotFoundError`, with `delete`, for a prefix without objects. Between buckets see `copy_items`."
+    """Make `target` like `source`, moving what differs. Between buckets see `copy_items`.
+
+    Raises `ConfigError` if both are folders; `NotFoundError`, with `delete`, for a prefix without objects."""
     down,up = _is_place(source),_is_place(target)
     if down and up: return _alike(source, target, prefix, dict(bare=bare, delete=delete, max_workers=max_workers, progress=progress, dry_run=dry_run))
     if not (down or up): raise ConfigError('sync goes between a folder and a bucket, or two buckets: give one')

@@ -8,7 +8,7 @@ __all__ = ['unplaced', 'VersionReader', 'VersionedReading']
 # %% ../nbs/35d_versioned_reading.ipynb #fe734396
 from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import sha256
+from .checksum import verified
 from .durations import seconds
 from .entry import check_text
 from .errors import BucketNotEmptyError, ConfigError, IntegrityError, NotFoundError, NotSupportedError, ObjStoreError, PreconditionError
@@ -113,7 +113,8 @@ class VersionedReading(_Buckets):
         return VersionReader(version_of(inner.name, entry), reader, reader.left)
 
     def _held_to(self, stats, size, parts):
-        return _published(parts, stats) if size == stats.size and stats.sha256 else parts
+        if size != stats.size or not stats.sha256: return parts
+        return verified(parts, ('sha256', stats.sha256), f'version {stats.version} is damaged: its bytes are not those that were published{_mend}')
 
     def _get_whole(self, bucket, stats):
         # A version that was listed is read as that version, though another may be the latest by now.
@@ -132,11 +133,4 @@ class VersionedReading(_Buckets):
     def _remove(self, bucket, key, version): raise NotImplementedError
 
 # %% ../nbs/35d_versioned_reading.ipynb #c76fe5e8
-def _published(parts, stats):
-    digest = sha256()
-    for part in parts:
-        digest.update(part)
-        yield part
-    if digest.hexdigest() != stats.sha256: raise IntegrityError(f'version {stats.version} is damaged: its bytes are not those that were published{_mend}')
-
 def _shown(bucket, name, entry): return version_of(bucket, entry) if entry else Stats(bucket, name, is_prefix=True)

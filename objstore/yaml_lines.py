@@ -181,7 +181,7 @@ def parse_yaml(
 
 def _parsed(text, name)->Document:
     root,sizes = _composed(text, name),{}
-    if expanded_size(root, sizes) - len(sizes) > most_repeated: raise ConfigError(f'{name}: its aliases stand for {sizes[root]:,} values: write fewer of them')
+    if expanded_size(root, sizes) - len(sizes) > most_repeated: raise ConfigError(f'{name}: its aliases stand for more than {most_repeated:,} values: write fewer of them')
     document = Document(name, root, faults=list(faults_in(root)))
     if any('contains itself' in fault.message for fault in document.faults): document.refuse([])
     document.value = plain_value(root)

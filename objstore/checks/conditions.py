@@ -137,7 +137,7 @@ def former_versions_are_kept(bucket, key):
 # %% ../../nbs/12c_check_conditions.ipynb #a503be98
 @check('versions')
 def what_names_no_version_is_missing(bucket, key):
-    "Nothing but no version at all means the current object, which stays as it is: 0 does not, nor does what no version is called."
+    "Only a version left out means the current object: 0 and an unknown one name none, and change nothing."
     bucket = versioned(bucket)
     bucket.put(key, b'here')
     for version in (0, '0', 'no-such-version'):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from ..between import check_matched
-from .copying import check_ends, cp, end_at
+from .copying import check_ends, cp, end_at, is_container, own_name
 from .places import Place
 from ..download_log import progress_of
 from ..errors import ConfigError, NotFoundError, ObjStoreError
@@ -50,7 +50,7 @@ def move(
     max_workers:int=8,
     dry_run:bool=False,
 )->Iterator[dict[str, Any]|ObjStoreError]:
-    "Copy everything below `source` to `target`, or the one object; what is there already is skipped. Raises `NotFoundError` where nothing matches."
+    "Copy what lies below `source` to `target`, skipping what is there; or one object, always. Raises `NotFoundError`."
     here,there = ends(source, target, options)
     how:dict[str, Any] = dict(max_workers=max_workers, progress=progress_of(), dry_run=dry_run)
     if not (isinstance(here, Place) and isinstance(there, Place)): _refuse_bare(bare)
@@ -67,8 +67,11 @@ def is_object(place:Place)->bool:
     return True
 
 def _alone(here, source, target, options, bare, dry_run)->Iterator[dict[str, Any]]:
-    if dry_run: return iter([{'state':'planned', 'source':source, 'destination':target, 'size':here.store.get_stats(here.bucket, here.key).size}])
+    if dry_run: return iter([{'state':'planned', 'source':source, 'destination':_written(here, source, target, options), 'size':here.store.get_stats(here.bucket, here.key).size}])
     return ({'state':'done', **row} for row in cp(source, target, options, bare=bare) if isinstance(row, dict))
+
+def _written(here, source, target, options)->str:
+    return f"{target.rstrip('/')}/{own_name(source, here)}" if is_container(target, end_at(target, options)) else target
 
 def _matched(here, report)->Report:
     "`report`, unless there is nothing of what was asked for."
