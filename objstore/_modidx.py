@@ -2210,6 +2210,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'objstore.history._Reading': ('history.html#_reading', 'objstore/history.py'),
                                   'objstore.history._Reading.__init__': ('history.html#_reading.__init__', 'objstore/history.py'),
                                   'objstore.history._Reading._items': ('history.html#_reading._items', 'objstore/history.py'),
+                                  'objstore.history._Reading._span': ('history.html#_reading._span', 'objstore/history.py'),
                                   'objstore.history._Reading._text': ('history.html#_reading._text', 'objstore/history.py'),
                                   'objstore.history._Reading.found': ('history.html#_reading.found', 'objstore/history.py'),
                                   'objstore.history._Reading.listed': ('history.html#_reading.listed', 'objstore/history.py'),

@@ -41,6 +41,7 @@ class Backend(ABC):
     bucket_rule = ''    # the same in words, where the pattern is hard to read
     is_shared = True    # do all stores of one class and `url` hold the same buckets?
     patience = Patience()
+    seeks = False       # can a listing begin in the middle without what comes before being read?
     has_account = False # is what its URLs name first an account, given when it is opened: `az://ACCOUNT/bucket/key`
 
     @abstractmethod

@@ -62,7 +62,7 @@ class Changes:
     def _new(self)->Iterator[Found]:
         "For each version and each alias the entry that counts, if it is new."
         last = None # the subject of the name before
-        for is_known,items in groupby(self._history.listed() if self._marker else (), lambda item: _short(item) in self._before):
+        for is_known,items in groupby(self._history.listed([entries + name for name in self._before]) if self._marker else (), lambda item: _short(item) in self._before):
             if is_known: last = self._skip(items, last)
             for found in newest_of_each(filter(None, map(self._history.placed, items)), last): # none are left of those that were known
                 yield found

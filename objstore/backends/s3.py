@@ -99,6 +99,7 @@ def s3_requests(
 class _S3Options(ObjectStoreInterface):
     "What an S3 store was opened with, and what follows from it."
     scheme = 's3'
+    seeks = True
     secrets = frozenset({'access_key_id', 'secret_access_key', 'session_token'})
     bucket_names = re.compile('[a-zA-Z0-9][a-zA-Z0-9._-]{1,62}')
 
