@@ -123,15 +123,21 @@ def limit_memory():
 def complaints(notebook, is_over=lambda: False):
     "What is wrong with the notebook's asserts: a sentence each; empty when every one of its functions is asserted."
     whole,folder = [cell.source for cell in runnable(notebook)],str(Path(notebook.path).parent)
-    sound = forked.run(run_cells, whole, folder, timeout=300)
+    sound = settled(whole, folder)
     if broken := failure(sound): return [f'the notebook itself fails {broken}']
     patience = [5 + 4 * seconds for seconds in sound.value.seconds]  # for each cell; a mutant that hangs fails, too
     found = list(mutants(notebook))
     runs = forked.run_all(run_cells, [(mutant.cells, folder, patience) for mutant in found], timeout=sum(patience), is_over=is_over)
     # A mutant stops half-way: if that disturbs the next run, the next mutant fails for the wrong reason.
-    if broken := failure(forked.run(run_cells, whole, folder, timeout=300)):
+    if broken := failure(settled(whole, folder)):
         return [f'what a failed run leaves behind disturbs the next, give buckets names of their own: {broken}']
     return [f'{mutant.name} can return None and no assert notices' for mutant,run in zip(found, runs) if not failure(run)]
+
+
+def settled(cells, folder):
+    "How far the cells come; tried again if they fail, for a server that others keep busy may break off a connection."
+    once = forked.run(run_cells, cells, folder, timeout=300)
+    return forked.run(run_cells, cells, folder, timeout=300) if failure(once) else once
 
 
 def failure(run):
