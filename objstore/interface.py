@@ -145,8 +145,7 @@ class _Reading(_Finding):
     def _whole(self, op, bucket, key, options, reader):
         def reopen(got):
             if reader.stats.etag is None: raise IntegrityError('the body broke off, and without an etag the rest could be of another object: get it again')
-            return self._read(bucket, key, replace(options, start=start + got, if_match=reader.stats.etag))
-        start = options.start
+            return self._read(bucket, key, replace(options, start=options.start + got, if_match=reader.stats.etag))
         with self._at(op, bucket, key), reader:
             yield b''
             yield from self._held_to(reader.stats, reader.left, resumed(reader, reopen, self.patience))
@@ -164,9 +163,7 @@ class _Reading(_Finding):
         "The bytes of an object, or of the half-open range `start:end`, like a slice. Costs one request."
         with self._reader('get', bucket, key, ReadOptions(version, *_range(start, end))) as reader: return reader.read()
 
-    def get_stats(self, bucket:str, key:str, *,
-        version:str|int|None=None,
-    )->Stats:
+    def get_stats(self, bucket:str, key:str, *, version:str|int|None=None)->Stats:
         "What is known of an object without its bytes. Raises `NotFoundError`. Costs one request."
         with self._at('get_stats', bucket, key):
             self._check_read(bucket, key, version)

@@ -3,7 +3,7 @@
 Those with an underscore lose theirs too: a backend's primitives are all of that kind. The cells run as nbdev-test runs
 them, in order in one `__main__`, but with plain `exec`: it starts at once, and shows no value, so that only what a cell
 asserts can make it fail."""
-import ast, codeop, linecache, os, signal, sys, time, traceback, types
+import ast, codeop, linecache, os, re, signal, sys, time, traceback, types
 from dataclasses import dataclass
 from pathlib import Path
 from hypothesis import Phase, settings
@@ -135,9 +135,9 @@ def complaints(notebook, is_over=lambda: False):
 
 
 def settled(cells, folder):
-    "How far the cells come; tried again if they fail, for a server that others keep busy may break off a connection."
+    "How far the cells come; once more if a server that others keep busy broke off a connection, which is no leftover of ours."
     once = forked.run(run_cells, cells, folder, timeout=300)
-    return forked.run(run_cells, cells, folder, timeout=300) if failure(once) else once
+    return forked.run(run_cells, cells, folder, timeout=300) if re.search(r'NetworkError: the connection to \S+ broke: try again\s*$', failure(once)) else once
 
 
 def failure(run):
