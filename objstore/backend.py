@@ -8,7 +8,7 @@ __all__ = ['capabilities', 'Backend', 'Change', 'Batch']
 # %% ../nbs/09_backend.ipynb #356515d0
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from .errors import ObjStoreError
 from .keys import check_content_type, check_key, check_metadata
@@ -76,6 +76,14 @@ class Backend(ABC):
     def _get_whole(self, bucket:str, stats:Stats)->Content:
         "A small object, if it is still the one that `stats` of a listing tells of; else `PreconditionError`."
         return self._read(bucket, stats.key, ReadOptions(if_match=stats.etag)).read()
+
+    def _get_many(self, bucket:str, items:list[Stats], at_once:int, check:Callable[[], None])->Iterator[tuple[Stats, Content]]:
+        "Small objects as they come, if they are still those of a listing; in any order, and not all: what does not come is asked for by itself."
+        yield from ()
+
+    def _put_many(self, bucket:str, keys:list[str], content:Callable[[str], bytes|None], at_once:int, check:Callable[[], None])->Iterator[Stats]:
+        "Small contents as they get there, without metadata; `None` is passed over. Likewise: what is not told is put by itself."
+        yield from ()
 
     def _get_part(self, bucket:str, stats:Stats, start:int, end:int)->Iterator[Content]:
         "Bytes `start:end` of a large object as they come, under the same condition; `NetworkError` if fewer do."

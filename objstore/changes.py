@@ -6,13 +6,12 @@
 __all__ = ['Cursor', 'Changes', 'changes']
 
 # %% ../nbs/34f_changes.ipynb #87ff4d32
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from .ahead import ahead
 from .entry import Alias, Entry
 from .errors import ConfigError
-from .history import Found, History, newest_of_each
+from .history import Found, History, Listing, newest_of_each
 from .layout import entries, place_of
 from .marker import marker_id
 from .stats import Stats
@@ -38,8 +37,10 @@ class Cursor:
 # %% ../nbs/34f_changes.ipynb #ab5d388e
 class Changes:
     "Entries that are new since a cursor, as an iterator; `cursor` covers what has been read so far."
-    def __init__(self, history:History, marker:str, since:Cursor):
-        self._history,self._marker = history,marker
+    def __init__(self, history:History, marker:str, since:Cursor,
+        listing:Listing, # that may have been begun, but not before the cursor was taken
+    ):
+        self._history,self._marker,self._listing = history,marker,listing
         self.afresh = marker != since.marker  # these are other versions than those of the cursor: forget those first
         self._before = frozenset() if self.afresh else since.names
         self._done:set[str] = set()
@@ -54,7 +55,7 @@ class Changes:
         return Cursor(self._marker, frozenset(self._done))
 
     def _read(self):
-        for found,entry in ahead(lambda f: (f, self._history.readable(f)), self._new()):
+        for found,entry in self._history.each(self._new()):
             if entry is None: continue
             self._done.add(_short(found[0]))
             yield entry
@@ -62,11 +63,15 @@ class Changes:
     def _new(self)->Iterator[Found]:
         "For each version and each alias the entry that counts, if it is new."
         last = None # the subject of the name before
-        for is_known,items in groupby(self._history.listed([entries + name for name in self._before]) if self._marker else (), lambda item: _short(item) in self._before):
+        for is_known,items in groupby(self._listed(), lambda item: _short(item) in self._before):
             if is_known: last = self._skip(items, last)
             for found in newest_of_each(filter(None, map(self._history.placed, items)), last): # none are left of those that were known
                 yield found
                 last = found[1].subject
+
+    def _listed(self)->Iterable[Stats]:
+        self._listing.reach(entries + name for name in self._before)
+        return self._listing if self._marker else ()
 
     def _skip(self, items:Iterator[Stats], last):
         "Take for read what was; the subject of the last."
@@ -91,4 +96,4 @@ def changes(
 
     An entry says how its version stands now; one that `is_removed` is gone. Costs two requests, one more for each
     thousand entries there are, and one for each that is new."""
-    return Changes(history, marker_id(history.bucket) or '', since or Cursor())
+    return Changes(history, marker_id(history.bucket) or '', since or Cursor(), Listing(history.bucket))

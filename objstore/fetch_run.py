@@ -6,7 +6,7 @@
 __all__ = ['Progress', 'row_of', 'Run']
 
 # %% ../nbs/40e_fetch_run.ipynb #17390397
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Lock
@@ -40,13 +40,13 @@ def row_of(f:Fetch,
 class Run:
     "What the jobs of one run share."
     def __init__(self, fetches:list[Fetch],
-        job:Callable[[Fetch, 'Run'], Job], # what is to be done for one object; it ends in `settle`
+        begin:Callable[['Run'], Iterable[Job]], # the first job; the jobs that follow settle what it did not
         settled:Callable[[Row], object]=lambda row: None, # told of each object at once, by the thread that had it
     ):
         self.rows:dict[int, Row] = {} # by the id of the fetch
         self._lock,self._held,self._done,self._settled = Lock(),ExitStack(),0,settled
         self._total,self._of = sum(f.stats.size or 0 for f in fetches),len(fetches)
-        self._crew = Crew([job(f, self) for f in fetches])
+        self._crew = Crew([lambda: begin(self)])
         self.check = self._crew.check # raises `Stopped` when the run is to end
 
     def do(self, workers:int, tick:Callable[[], object])->None:

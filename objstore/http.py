@@ -224,6 +224,10 @@ class Connections:
             preload_content=False, decode_content=False, redirect=False, retries=False), host, self.trust)
         return over_network(lambda: _answer(response, host, stream, granted), host)
 
+    def proxy(self)->str|None:
+        "The proxy that the environment names for them; its URL may hold a password."
+        return _proxy(self.scheme, self.host)
+
     def close(self)->None:
         "Let go of the connections; the next request opens new ones."
         pools,self._pools_of = self._pools_of[1],(None, None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from .atomic import disk_error, is_special, keep_mode, write_file
 from .backend import Backend
-from .checksum import check_content, file_digest
+from .checksum import check_content, digest, file_digest
 from .crew import Crew
 from .errors import *
 from .interrupt import interruptible
@@ -45,6 +45,11 @@ class Source:
         content = check_content(self._whole(), told, self._whole, self.store._is_certain(told))
         if len(content) != self.size: raise IntegrityError(f'{len(content):,} bytes came of {self.size:,}')
         return content
+
+    def is_right(self, content:Content)->bool:
+        "Is this all of a small object, as far as the store tells? If not, `content` may know better."
+        told = self.store._checksum(self.stats)
+        return len(content) == self.size and (told is None or digest(told[0], content) == told[1])
 
     def _whole(self)->Content:
         if self.version is None: return self.store._get_whole(self.bucket, self.stats)

@@ -71,6 +71,7 @@ class Names:
     def __init__(self, db):
         self.known = {name: (at, met) for at,name,met in db.execute('SELECT id, name, types FROM names')}
         if not all((type(name), type(at), type(met)) == (str, int, int) for name,(at,met) in self.known.items()): raise damage('names')
+        self._rows:dict[tuple, tuple[str, ...]] = {} # names and types that were met together, and their columns
 
     def columns(self)->dict[str, str]:
         "The SQL of every name, fields included."
@@ -92,6 +93,13 @@ class Names:
 
     def row(self, db, metadata:dict[str, Any])->dict[str, Any]:
         "The columns of one version; a new name becomes a column, a new type a bit."
+        alike = tuple(metadata),tuple(map(type, metadata.values()))
+        if alike in self._rows: return dict(zip(self._rows[alike], map(kept, metadata.values())))
+        row = self._new_row(db, metadata)
+        if len(row) == len(metadata) and not any(issubclass(kind, dict) for kind in alike[1]): self._rows[alike] = tuple(row)
+        return row
+
+    def _new_row(self, db, metadata):
         row = {}
         for spelling,value in flat(metadata):
             at = self._met(db, str(kept(spelling)), _bits[type_of(value)] if value is not None else 0)

@@ -8,6 +8,7 @@ __all__ = ['most', 'tell', 'read_on', 'started', 'last_index', 'sweep', 'Searche
 # %% ../nbs/34g_searching.ipynb #984b38ca
 import tempfile, time, warnings
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from .durations import seconds
 from .entry import Alias, Entry
 from .errors import ConfigError, IntegrityError, NetworkError, NotFoundError, OfflineError, PreconditionError
 from .found import Found
-from .history import History
+from .history import History, Listing
 from .index import Index, index_folder, index_folders
 from .layout import entries, entry_name, snapshot_name
 from .marker import marker_id
@@ -46,10 +47,13 @@ def read_on(
     marker:str,     # id of the bucket's versions
 )->None:
     "Have an index say what the bucket said when this began, or later. Raises `PreconditionError` where another process was quicker."
+    with closing(Listing(history.bucket)) as listing: _read_on(index, history, marker, listing)
+
+def _read_on(index, history, marker, listing):
     as_of,after = datetime.now(timezone.utc),index.cursor()
-    if after is None: after = started(index, history, marker)
+    if after is None: after = started(index, history, marker, listing)
     since = _from(index, after)
-    news = Changes(history, marker, since)
+    news = Changes(history, marker, since, listing)
     while batch := list(islice(news, most)):
         cursor = Cursor(marker, news.cursor.names | since.names).to_text()
         tell(index, batch, after, cursor)
@@ -62,18 +66,22 @@ def _from(index, after)->Cursor:
     raise IntegrityError('the cursor of the index was damaged, and the index is gone: build it from the bucket')
 
 # %% ../nbs/34g_searching.ipynb #e74ad4a4
-def started(index:Index, history:History, marker:str)->str|None:
+def started(index:Index, history:History, marker:str,
+    listing:Listing, # is begun meanwhile
+)->str|None:
     "Fill an index from the snapshot in the bucket, if there is a good one: how far that goes."
     try:
-        with history.bucket.read(snapshot_name(marker)) as parts: return _filled(index, marker, parts)
+        with history.bucket.read(snapshot_name(marker)) as parts: return _filled(index, marker, parts, listing)
     except NotFoundError: return None
     except IntegrityError as e: warnings.warn(f'{snapshot_name(marker)!r} in {history.bucket.name!r}: {e.message}: the entries are read instead', stacklevel=2)
     index.drop()
 
-def _filled(index, marker, parts)->str|None:
+def _filled(index, marker, parts, listing)->str|None:
     after,names,said = None,set(),read_snapshot(parts)
     while batch := list(islice(said, most)):
-        names.update(entry_name(e.key, e.version, e.change)[len(entries):] for e,_ in batch)
+        new = [entry_name(e.key, e.version, e.change) for e,_ in batch]
+        listing.reach(new)
+        names.update(name[len(entries):] for name in new)
         cursor = Cursor(marker, frozenset(names)).to_text()
         index.add((one for one in batch if not one[0].is_removed), after=after, cursor=cursor)
         after = cursor

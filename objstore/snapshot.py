@@ -9,6 +9,7 @@ __all__ = ['as_line', 'entry_of', 'write_snapshot', 'read_snapshot']
 import json, zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 from .entry import Entry, built
@@ -26,12 +27,17 @@ def as_line(entry:Entry)->str:
 # %% ../nbs/33a_snapshot.ipynb #de5948e0
 _absent = {f.name: None if f.default is MISSING else f.default for f in fields(Entry)} # in their order
 _always = {'id':{str}, 'key':{str}, 'version':{int}, 'change':{int}, 'metadata':{dict}, 'parents':{list, tuple}, 'aliases':{list, tuple}, 'is_deleted':{bool}, 'is_removed':{bool}}
-_types = [(name, _always.get(name) or {{'size':int, 'source':dict}.get(name, str), type(None)}) for name in _absent]
+_types = {name: _always.get(name) or {{'size':int, 'source':dict}.get(name, str), type(None)} for name in _absent}
+
+@lru_cache(maxsize=1000) # lines that one release wrote are of few kinds
+def _are_right(names, kinds)->bool:
+    "Is each value of the type that its name wants?"
+    return all(kind in _types[name] for name,kind in zip(names, kinds) if name in _types)
 
 def entry_of(line:str|bytes)->Entry:
     "The entry that `as_line` wrote. What it does not know is left out. Raises `IntegrityError`."
     row = {**_absent, **_object(line)}
-    fits = all([type(row[name]) in types for name,types in _types]) and 0 <= row['version'] < highest and 0 <= row['change'] < highest
+    fits = _are_right(tuple(row), tuple(map(type, row.values()))) and 0 <= row['version'] < highest and 0 <= row['change'] < highest
     times = {name: moment(row[name]) for name in ('created', 'changed') if fits and row[name] is not None}
     if not fits or None in times.values() or not all(type(n) is int for n in row['parents']) or not all(type(alias) is str for alias in row['aliases']): raise IntegrityError('a line of the snapshot is no version')
     row.update(times, parents=tuple(row['parents']), aliases=tuple(row['aliases']))
@@ -64,8 +70,9 @@ def read_snapshot(
     if rest: raise IntegrityError('the last line of the snapshot is cut short')
 
 def _with_line(line):
-    entry = entry_of(line)
-    return entry, line.decode() if line.isascii() else as_line(entry)
+    text = line.decode() if line.isascii() else None
+    entry = entry_of(text or line)
+    return entry, text or as_line(entry)
 
 def _unpacked(parts):
     packed = zlib.decompressobj(wbits=31)

@@ -9,6 +9,7 @@ __all__ = ['Place', 'opened', 'fetches', 'download', 'is_uploaded', 'files_below
 # %% ../nbs/40j_transfer.ipynb #b1ace3d0
 import os, time
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from hashlib import md5
 from operator import attrgetter
 from os import PathLike
@@ -29,6 +30,7 @@ from .payload import PutOptions
 from .report import Report, Row
 from .retry import tried
 from .stats import Stats
+from .together import Disk, most
 from .urls import locate
 
 _all_ = ['Fetch', 'Progress', 'copy_items', 'fetch']
@@ -136,11 +138,31 @@ def _planned(folder, before, wanted)->tuple[dict[str, str], list[Row]]:
 # %% ../nbs/40j_transfer.ipynb #98798a66
 class _Uploads:
     "What the jobs of one upload share."
-    def __init__(self, bucket:Bucket, todo:list[tuple[str, str]]):
+    def __init__(self, bucket:Bucket, todo:list[tuple[str, str]], at_once:int):
         self.bucket,self.rows,self.done,self._lock,self._tells = bucket,{},0,Lock(),True
         self.sizes = {key: _size(path) for path,key in todo}
         self._steps = batches(todo, lambda item: self.sizes[item[1]])
-        self.crew = Crew([self._step] if 'atomic_batch' in bucket.store.can else [self._job(path, key) for path,key in todo])
+        self.crew = Crew([self._step] if 'atomic_batch' in bucket.store.can else [lambda: self._begin(todo, at_once)])
+
+    def _begin(self, todo, at_once)->list[Job]:
+        "Small ones together; what does not get there so is put by itself, as large ones are."
+        self._put_together({key: path for path,key in todo if self.sizes[key] <= most}, at_once)
+        return [self._job(path, key) for path,key in todo if key not in self.rows]
+
+    def _put_together(self, paths, at_once):
+        disk,digests = Disk(),{}
+        def content(key):
+            if disk.is_slow: return None
+            with suppress(OSError, ObjStoreError), disk: # whoever puts one by one says what is wrong with it
+                content = _content(paths[check_key(key)])
+                digests[key] = md5(content, usedforsecurity=False).hexdigest(),time.monotonic()
+                return content
+        with suppress(ObjStoreError), closing(self.bucket.store._put_many(self.bucket.name, list(paths), content, at_once, self.crew.check)) as there:
+            for stats in there:
+                digest,began = digests.pop(stats.key)
+                self._check(stats, digest)
+                self._count(stats.size)
+                self._settle(paths[stats.key], stats.key, None, 1, began)
 
     def _job(self, path, key)->Job: return lambda: self._put(path, key)
 
@@ -172,9 +194,12 @@ class _Uploads:
     def _send(self, path, key):
         digest = md5(usedforsecurity=False)
         stats = self._send_large(path, key) if self.sizes[key] > part_size else self._send_small(path, key, digest)
-        told = self.bucket.store._checksum(stats) if self._tells and self.sizes[key] <= part_size else None
-        if told and told[0] == 'md5' and told[1] != digest.hexdigest(): self._look(key, digest.hexdigest())
+        if self.sizes[key] <= part_size: self._check(stats, digest.hexdigest())
         self._count(stats.size or 0)
+
+    def _check(self, stats, digest):
+        told = self.bucket.store._checksum(stats) if self._tells else None
+        if told and told[0] == 'md5' and told[1] != digest: self._look(stats.key, digest)
 
     def _send_small(self, path, key, digest):
         content = _content(path)
@@ -209,7 +234,7 @@ def _content(path)->bytes:
     file = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
     try:
         before = _state(file)
-        content = os.read(file, part_size + 1)
+        content = os.read(file, before[0] + 1)
         _check_unchanged(path, before, (len(content), _state(file)[1]))
         return content
     finally: os.close(file)
@@ -260,7 +285,7 @@ def upload(
 def _checksum(bucket, stats): return bucket.store._checksum(stats) if stats else None
 
 def _uploaded(bucket, todo, max_workers, progress):
-    run = _Uploads(bucket, todo)
+    run = _Uploads(bucket, todo, max_workers)
     tick = (lambda: progress(run.progress)) if progress else (lambda: None)
     run.crew.run(max_workers, tick)
     tick()

@@ -20,6 +20,7 @@ from .s3_credentials import KeySource
 from .s3_listing import key_versions, list_objects, list_versions
 from .s3_multipart import copy_parts, etag_in, put_parts
 from .s3_obstore import FastBuckets
+from .s3_signing import Request
 from .s3_request import S3Endpoint, S3Requests, headers_metadata, metadata_headers, s3_error, stats_of, version_of
 from ..crc32 import from_base64
 from ..errors import *
@@ -27,6 +28,7 @@ from ..http import check_range, range_header
 from ..interface import ObjectStoreInterface
 from ..interrupt import interruptible
 from ..payload import PutOptions, Reader
+from ..multi import Ask, answers, is_worth_it
 from ..pieces import opened
 from ..report import Row
 from ..retry import retry
@@ -254,6 +256,12 @@ class S3ObjectStore(_S3Buckets):
         answer = interruptible(lambda: put_parts(self._s3, bucket, key, source, headers, conditions(options), self.patience), source.stop)
         return etag_in(answer),version_of(answer.headers.get('x-amz-version-id'))
 
+    def _put_many(self, bucket, keys, content, at_once, check):
+        if not is_worth_it(keys): return
+        asks = (Ask((key, len(body)), 'PUT', *self._s3.signed(_put, bucket, key, body), body) for key in keys if (body := content(key)) is not None)
+        for (key,size),answer in answers(asks, self._s3.connections, at_once, check):
+            if answer.headers.get('etag') and not answer.body: yield Stats(bucket, key, size, answer.headers['etag'], version=version_of(answer.headers.get('x-amz-version-id')), metadata={})
+
     def _read(self, bucket, key, options):
         if options.start == options.end: return self._nothing(bucket, key, options)
         try: return self._fast.read(bucket, key, options, result_stats) if self._is_fast(key) and options.version is None else self._read_signed(bucket, key, options)
@@ -268,6 +276,12 @@ class S3ObjectStore(_S3Buckets):
     def _get_whole(self, bucket, stats):
         if not self._is_fast(stats.key): return super()._get_whole(bucket, stats)
         return self._fast.whole(bucket, stats.key, stats.etag)
+
+    def _get_many(self, bucket, items, at_once, check):
+        if not is_worth_it(items): return
+        asks = (Ask(stats, 'GET', *self._s3.signed(_get, bucket, stats.key), most=stats.size or 0) for stats in items)
+        for stats,answer in answers(asks, self._s3.connections, at_once, check):
+            if answer.headers.get('etag') == stats.etag: yield stats,answer.body
 
     def _get_part(self, bucket, stats, start, end):
         if not self._is_fast(stats.key): return super()._get_part(bucket, stats, start, end)
@@ -337,4 +351,6 @@ class S3ObjectStore(_S3Buckets):
         return source
 
 # %% ../../nbs/22g_s3.ipynb #aaf8d6d4
+_get,_put = (Request(method, '', '', '') for method in ('GET', 'PUT'))
+
 def _tags(put): return put['e_tag'],version_of(put['version'])

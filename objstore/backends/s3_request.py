@@ -13,6 +13,7 @@ from binascii import Error as Base64Error
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import urlsplit
 from .s3_signing import Credentials, Request, presigned_url, signed_headers, unsigned_payload
@@ -40,10 +41,8 @@ class S3Endpoint:
         region:str,
     )->tuple[str, str, str]:
         "Scheme, host and path of an object, a bucket or the service."
-        parts = urlsplit(self.url or _amazon(region))
-        host = parts.netloc.lower().removesuffix({'http':':80', 'https':':443'}[parts.scheme])
-        if self.is_virtual(bucket): return parts.scheme, f'{bucket}.{host}', parts.path.rstrip('/') + key_path(key)
-        return parts.scheme, host, parts.path.rstrip('/') + key_path(*filter(None, (bucket, key)))
+        scheme,host,path,own = _bucket_address(self, bucket, region)
+        return scheme, host, path + key_path(key) if key else own
 
     def is_virtual(self, bucket:str)->bool:
         "Does the bucket stand in the host name?"
@@ -55,6 +54,14 @@ class S3Endpoint:
         return trusted_file(self.ca_file, 'AWS_CA_BUNDLE')
 
 # %% ../../nbs/22b_s3_request.ipynb #198f81a9
+@lru_cache(maxsize=256) # a hundred thousand objects lie in one bucket
+def _bucket_address(endpoint, bucket, region)->tuple[str, str, str, str]:
+    "Scheme, host, what stands before a key, and the path of the bucket itself."
+    parts = urlsplit(endpoint.url or _amazon(region))
+    host,path = parts.netloc.lower().removesuffix({'http':':80', 'https':':443'}[parts.scheme]),parts.path.rstrip('/')
+    if not bucket or endpoint.is_virtual(bucket): return parts.scheme, f'{bucket}.{host}' if bucket else host, path, f'{path}/'
+    return parts.scheme, host, path + key_path(bucket), path + key_path(bucket)
+
 def _amazon(region):
     return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
@@ -175,7 +182,7 @@ class S3Requests:
     ):
         self.endpoint,self.credentials,self.clock = endpoint,credentials,clock
         self.read_timeout,self._regions = read_timeout,{}
-        self._connections = Connections(*endpoint.address('', '', endpoint.region)[:2], connect_timeout=connect_timeout, read_timeout=read_timeout,
+        self.connections = Connections(*endpoint.address('', '', endpoint.region)[:2], connect_timeout=connect_timeout, read_timeout=read_timeout,
             ca_file=endpoint.trusted_file, trust='AWS_CA_BUNDLE')
 
     def __repr__(self): return f'S3Requests({self.endpoint!r})'
@@ -211,14 +218,22 @@ class S3Requests:
 
     def close(self)->None:
         "Let go of the connections; the next request opens new ones."
-        self._connections.close()
+        self.connections.close()
 
-    def _send(self, ask, bucket, key, region, body, stream)->Answer:
-        who = self.credentials()
+    def signed(self, ask:Request, bucket:str, key:str,
+        body:bytes|bytearray=b'',
+        region:str='', # that of the bucket, unless it is given
+    )->tuple[str, dict[str, str]]: # URL and headers, which hold the proof of who asks
+        "What to send for a request, of whose `ask` method, query and headers count."
+        who,region = self.credentials(),region or self.region(bucket)
         request = Request(ask.method, *self.endpoint.address(bucket, key, region), ask.query, checked_headers(ask.headers))
         headers = signed_headers(request, who, region, self.clock(), _payload(request.scheme, body)) if who else {**request.headers, 'Host':request.host}
+        return request.url,headers
+
+    def _send(self, ask, bucket, key, region, body, stream)->Answer:
+        url,headers = self.signed(ask, bucket, key, body, region)
         if len(body) > _piece: headers['Content-Length'] = str(len(body)) # for what comes in pieces urllib3 would not say it
-        return _granted(self._connections.send(ask.method, request.url, headers, _pieces(body), stream))
+        return _granted(self.connections.send(ask.method, url, headers, _pieces(body), stream))
 
     def discreet(self, message:str)->str:
         "Servers quote what they were sent: `message` without our own key."

@@ -80,7 +80,10 @@ def signature(
     return _hmac(_signing_key(secret, time[:8], region), text).hex()
 
 def _scope(time, region): return f'{time[:8]}/{region}/s3/aws4_request'
-def _time(when): return f'{when.astimezone(timezone.utc):%Y%m%dT%H%M%SZ}'
+
+def _time(when):
+    utc = when.astimezone(timezone.utc) # by hand: strftime takes as long as the signature
+    return f'{utc.year:04}{utc.month:02}{utc.day:02}T{utc.hour:02}{utc.minute:02}{utc.second:02}Z'
 
 # %% ../../nbs/22a_s3_signing.ipynb #00549a44
 def signed_headers(
@@ -94,7 +97,7 @@ def signed_headers(
     time,token = _time(when), credentials.session_token
     headers = {**request.headers, 'Host':request.host, 'x-amz-date':time, 'x-amz-content-sha256':payload_sha256}
     if token: headers['x-amz-security-token'] = token
-    canonical,names = canonical_request(replace(request, headers=headers), payload_sha256)
+    canonical,names = canonical_request(Request(request.method, request.scheme, request.host, request.path, request.query, headers), payload_sha256)
     proof = signature(canonical, credentials.secret_access_key, region, time)
     credential = f'{credentials.access_key_id}/{_scope(time, region)}'
     return {**headers, 'Authorization': f'AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={proof}'}
