@@ -3,7 +3,7 @@ FROM python:3.12-slim AS build
 COPY settings.ini setup.py pyproject.toml MANIFEST.in README.md LICENSE /src/
 COPY objstore /src/objstore
 RUN python -m venv /opt/objstore
-RUN /opt/objstore/bin/pip install --no-cache-dir "/src[s3,gcs,azure,hf]"
+RUN /opt/objstore/bin/pip install --no-cache-dir "/src[s3,gcs,azure,hf,fast]"
 
 FROM python:3.12-slim
 COPY --from=build /opt/objstore /opt/objstore

@@ -8,7 +8,7 @@ __all__ = ['capabilities', 'Backend', 'Change', 'Batch']
 # %% ../nbs/09_backend.ipynb #356515d0
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from .errors import ObjStoreError
 from .keys import check_content_type, check_key, check_metadata
@@ -77,11 +77,11 @@ class Backend(ABC):
         "A small object, if it is still the one that `stats` of a listing tells of; else `PreconditionError`."
         return self._read(bucket, stats.key, ReadOptions(if_match=stats.etag)).read()
 
-    def _get_many(self, bucket:str, items:list[Stats], at_once:int, check:Callable[[], None])->Iterator[tuple[Stats, Content]]:
+    def _get_many(self, bucket:str, items:list[Stats], at_once:int, check:Callable[[], None])->Generator[tuple[Stats, Content], None, None]:
         "Small objects as they come, if they are still those of a listing; in any order, and not all: what does not come is asked for by itself."
         yield from ()
 
-    def _put_many(self, bucket:str, keys:list[str], content:Callable[[str], bytes|None], at_once:int, check:Callable[[], None])->Iterator[Stats]:
+    def _put_many(self, bucket:str, keys:list[str], content:Callable[[str], bytes|None], at_once:int, check:Callable[[], None])->Generator[Stats, None, None]:
         "Small contents as they get there, without metadata; `None` is passed over. Likewise: what is not told is put by itself."
         yield from ()
 

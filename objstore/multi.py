@@ -44,25 +44,23 @@ def is_worth_it(
     return len(asks) >= worth_it and _curl() is not None
 
 # %% ../nbs/09f_multi.ipynb #685fc230
-_silence = 5 # seconds without a byte: here a server is not waited for any longer
+_patience = 10 # seconds for a request, all told: here nobody is waited for any longer
 
-def _handle(curl, connections:Connections):
+def _settings(curl, connections:Connections)->dict:
+    "What every handle is told."
+    said = {curl.NOSIGNAL:1, curl.PATH_AS_IS:1, curl.HTTP_VERSION:curl.CURL_HTTP_VERSION_1_1, curl.PROXY:connections.proxy() or '',
+        curl.TIMEOUT_MS:int(1000 * min(_patience, connections.read_timeout))}
+    return {**said, **(_trust(curl, connections.ca_file()) if connections.scheme == 'https' else {})}
+
+def _trust(curl, ca_file):
+    trusted = ca_file or ssl.get_default_verify_paths().cafile
+    return {curl.CAINFO:trusted} if trusted else {curl.SSL_OPTIONS:curl.SSLOPT_NATIVE_CA} # Windows and macOS keep them elsewhere
+
+def _handle(curl, settings):
     one = curl.Curl()
-    proxy = connections.proxy()
-    said = {curl.NOSIGNAL:1, curl.PATH_AS_IS:1, curl.HTTP_VERSION:curl.CURL_HTTP_VERSION_1_1, curl.TCP_NODELAY:1,
-        curl.CONNECTTIMEOUT_MS:int(1000 * min(_silence, connections.connect_timeout)), curl.PROXY:proxy or '',
-        curl.LOW_SPEED_LIMIT:1, curl.LOW_SPEED_TIME:max(1, int(min(_silence, connections.read_timeout)))}
-    for option,value in said.items(): one.setopt(option, value)
-    if connections.scheme == 'https': _trust(curl, one, connections.ca_file())
     one.head,one.parts = [],[]
-    one.setopt(curl.HEADERFUNCTION, one.head.append)
-    one.setopt(curl.WRITEFUNCTION, one.parts.append)
+    for option,value in {**settings, curl.HEADERFUNCTION:one.head.append, curl.WRITEFUNCTION:one.parts.append}.items(): one.setopt(option, value)
     return one
-
-def _trust(curl, one, ca_file):
-    system = ssl.get_default_verify_paths()
-    if ca_file or system.cafile: one.setopt(curl.CAINFO, ca_file or system.cafile)
-    else: one.setopt(curl.SSL_OPTIONS, curl.SSLOPT_NATIVE_CA) # Windows and macOS keep them elsewhere
 
 # %% ../nbs/09f_multi.ipynb #e634a533
 def _begin(curl, one, ask:Ask)->None:
@@ -93,7 +91,8 @@ class _Flight:
     def __init__(self, connections:Connections, at_once:int):
         self._curl = _curl()
         self._multi = self._curl.CurlMulti()
-        self._free = [_handle(self._curl, connections) for _ in range(at_once)]
+        settings = _settings(self._curl, connections)
+        self._free = [_handle(self._curl, settings) for _ in range(at_once)]
         self._live,self._left = set(),at_once
 
     def begin(self, asks:Iterator[Ask])->bool:

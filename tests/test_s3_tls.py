@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from objstore import S3ObjectStore
 from objstore.errors import ConfigError, NetworkError
 from objstore.retry import Patience
+from objstore.stats import Stats
 from tests.replies import Reply, replying
 
 whole = {'ETag': '"e"', 'Last-Modified': 'Sat, 21 Nov 2026 22:12:22 GMT'}
@@ -61,3 +62,12 @@ def test_a_missing_file_of_authorities_is_named(certificate, monkeypatch):
         with replying(page) as server, pytest.raises(ConfigError, match='/no/such.pem'):
             store = over_tls(server, certificate)
             list(store.find_items('lab')) if verb == 'list' else store.get('lab', 'k') if verb == 'get' else store.put('lab', 'k', b'')
+
+
+def test_many_at_once_trust_whom_one_does(certificate, monkeypatch):
+    monkeypatch.setattr('objstore.multi.worth_it', 1)
+    items = [Stats('lab', f'k{n}', 4, '"e"') for n in range(4)]
+    def many(server): return [content for _,content in over_tls(server, certificate)._get_many('lab', items, 2, lambda: None)]
+    with replying(Reply(body=b'safe', headers=whole)) as server: assert many(server) == [] and server.asked == []
+    monkeypatch.setenv('AWS_CA_BUNDLE', str(certificate/'ca.pem'))
+    with replying(Reply(body=b'safe', headers=whole)) as server: assert many(server) == [b'safe'] * 4

@@ -20,15 +20,15 @@ from .s3_credentials import KeySource
 from .s3_listing import key_versions, list_objects, list_versions
 from .s3_multipart import copy_parts, etag_in, put_parts
 from .s3_obstore import FastBuckets
-from .s3_signing import Request
 from .s3_request import S3Endpoint, S3Requests, headers_metadata, metadata_headers, s3_error, stats_of, version_of
+from .s3_signing import Request
 from ..crc32 import from_base64
 from ..errors import *
 from ..http import check_range, range_header
 from ..interface import ObjectStoreInterface
 from ..interrupt import interruptible
-from ..payload import PutOptions, Reader
 from ..multi import Ask, answers, is_worth_it
+from ..payload import PutOptions, Reader, ReadOptions
 from ..pieces import opened
 from ..report import Row
 from ..retry import retry
@@ -284,8 +284,8 @@ class S3ObjectStore(_S3Buckets):
             if answer.headers.get('etag') == stats.etag: yield stats,answer.body
 
     def _get_part(self, bucket, stats, start, end):
-        if not self._is_fast(stats.key): return super()._get_part(bucket, stats, start, end)
-        return self._fast.pieces(bucket, stats.key, {'range':(start, end), 'if_match':stats.etag})
+        # Through Python's own HTTP: obstore takes twice the CPU and memory for a body in pieces.
+        with self._read_signed(bucket, stats.key, ReadOptions(start=start, end=end, if_match=stats.etag)) as reader: yield from reader
 
     def _checksum(self, stats):
         # An etag without a hyphen is the content's MD5, unless the bucket is encrypted with a key of KMS.
