@@ -77,12 +77,24 @@ class Backend(ABC):
         "A small object, if it is still the one that `stats` of a listing tells of; else `PreconditionError`."
         return self._read(bucket, stats.key, ReadOptions(if_match=stats.etag)).read()
 
-    def _get_many(self, bucket:str, items:list[Stats], at_once:int, check:Callable[[], None])->Generator[tuple[Stats, Content], None, None]:
-        "Small objects as they come, if they are still those of a listing; in any order, and not all: what does not come is asked for by itself."
+    def _get_many(self, bucket:str,
+        items:list[Stats],        # of a listing
+        at_once:int,              # requests under way
+        check:Callable[[], None], # to be called often: what it raises ends everything
+    )->Generator[tuple[Stats, Content], None, None]: # the very ones of `items`, each at most once, in any order
+        """Small objects whose etag is still that of `items`: nothing, unless a store is quicker so than one by one in threads.
+
+        What does not come is asked for by itself, so nothing is retried or told here. May raise `ObjStoreError` when no more
+        will come. Closed early, it breaks off what is under way."""
         yield from ()
 
-    def _put_many(self, bucket:str, keys:list[str], content:Callable[[str], bytes|None], at_once:int, check:Callable[[], None])->Generator[Stats, None, None]:
-        "Small contents as they get there, without metadata; `None` is passed over. Likewise: what is not told is put by itself."
+    def _put_many(self, bucket:str,
+        keys:list[str],
+        content:Callable[[str], bytes|None], # called once a key, just before it is put, by the same thread; `None`: leave it out
+        at_once:int,
+        check:Callable[[], None],
+    )->Generator[Stats, None, None]: # with size and etag
+        "Small contents put without metadata or condition, likewise: whose `Stats` do not come is put by itself."
         yield from ()
 
     def _get_part(self, bucket:str, stats:Stats, start:int, end:int)->Iterator[Content]:

@@ -55,7 +55,7 @@ class Changes:
         return Cursor(self._marker, frozenset(self._done))
 
     def _read(self):
-        for found,entry in self._history.each(self._new()):
+        for found,entry in self._history.read_all(self._new()):
             if entry is None: continue
             self._done.add(_short(found[0]))
             yield entry
@@ -63,15 +63,16 @@ class Changes:
     def _new(self)->Iterator[Found]:
         "For each version and each alias the entry that counts, if it is new."
         last = None # the subject of the name before
-        for is_known,items in groupby(self._listed(), lambda item: _short(item) in self._before):
+        for is_known,items in groupby(self._everything(), lambda item: _short(item) in self._before):
             if is_known: last = self._skip(items, last)
             for found in newest_of_each(filter(None, map(self._history.placed, items)), last): # none are left of those that were known
                 yield found
                 last = found[1].subject
 
-    def _listed(self)->Iterable[Stats]:
-        self._listing.reach(entries + name for name in self._before)
-        return self._listing if self._marker else ()
+    def _everything(self)->Iterable[Stats]:
+        if not self._marker: return ()
+        self._listing.prefetch(entries + name for name in self._before)
+        return self._listing
 
     def _skip(self, items:Iterator[Stats], last):
         "Take for read what was; the subject of the last."

@@ -23,7 +23,7 @@ from .parts import leftovers, part_size
 from .receive import is_there, write_file
 from .report import Report, Row
 from .retry import tried
-from .together import most, together
+from .together import fetch_together, small_size
 
 _all_ = ['Fetch', 'Progress']
 
@@ -86,15 +86,16 @@ def _prepare(folder):
 
 def _done(todo, there, max_workers, progress, settled):
     for folder in {os.path.dirname(f.path) for f in todo}: _prepare(folder)
-    run = Run(todo, lambda run: _begin(todo, run, max_workers), settled)
+    run = Run(todo, lambda run: _first_job(todo, run, max_workers), settled)
     tick = (lambda: progress(run.progress)) if progress else (lambda: None)
     run.do(max_workers, tick)
     tick()
     _clear([f for f in todo if run.rows[id(f)].error and f.path in there and f.is_known(there[f.path])])
     return run.rows
 
-def _begin(todo, run, at_once)->list[Job]:
-    together([f for f in todo if (f.stats.size or 0) <= most], run, at_once)
+def _first_job(todo, run, at_once)->list[Job]:
+    "Small ones together; what is not settled so by itself, as large ones are."
+    fetch_together([f for f in todo if (f.stats.size or 0) <= small_size], run, at_once)
     return [_job(f, run) for f in todo if id(f) not in run.rows]
 
 def _clear(wrong):

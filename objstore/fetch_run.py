@@ -40,7 +40,7 @@ def row_of(f:Fetch,
 class Run:
     "What the jobs of one run share."
     def __init__(self, fetches:list[Fetch],
-        begin:Callable[['Run'], Iterable[Job]], # the first job; the jobs that follow settle what it did not
+        begin:Callable[['Run'], Iterable[Job]|None], # the first job, alone: it settles what it can, and returns a job for each of the rest
         settled:Callable[[Row], object]=lambda row: None, # told of each object at once, by the thread that had it
     ):
         self.rows:dict[int, Row] = {} # by the id of the fetch

@@ -9,7 +9,7 @@ __all__ = ['Found', 'span_size', 'Known', 'newest_of_each', 'Listing', 'unread',
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain, islice, takewhile
 from .ahead import Daemons, ahead
@@ -54,16 +54,16 @@ def newest_of_each(
 span_size = 10_000 # names: few pages are asked for twice
 
 class Listing:
-    "All objects among the entries of a bucket, in order."
+    "All objects among the entries of a bucket, in order: read once, and what is prefetched is said before that."
     def __init__(self, bucket:Bucket):
         self._bucket,self._end = bucket,None
         self._waiting,self._begun = deque(),deque()
-        self._daemons = Daemons(self._listed, 4)
+        self._daemons,self._items = Daemons(self._listed, 4),self._read()
 
-    def reach(self,
-        names:Iterable[str], # some that may be there
+    def prefetch(self,
+        names:Iterable[str], # some that may be there; they ascend from call to call
     )->None:
-        "Begin to list as far as every ten thousandth of `names`. Costs nothing in a store that does not seek."
+        "Begin to list as far as every ten thousandth of `names`. Costs a request for each, and nothing where the store does not seek."
         for name in sorted(names)[span_size - 1::span_size] if self._bucket.store.seeks else (): self._reach(name)
 
     def _reach(self, name):
@@ -79,7 +79,10 @@ class Listing:
         start,end = span
         return list(takewhile(lambda item: item.key <= end, self._bucket.find_items(prefix=entries, start_after=start)))
 
-    def __iter__(self)->Iterator[Stats]:
+    def __iter__(self)->Iterator[Stats]: return self
+    def __next__(self)->Stats: return next(self._items)
+
+    def _read(self):
         try:
             while self._begun:
                 items = self._begun.popleft().result()
@@ -89,8 +92,10 @@ class Listing:
         finally: self.close()
 
     def close(self)->None:
-        "Begin nothing more."
+        "Begin nothing more; what was not read is gone."
         self._waiting.clear()
+        self._begun.clear()
+        self._items = iter(())
         self._daemons.leave()
 
 # %% ../nbs/34_history.ipynb #f3320c00
@@ -100,7 +105,7 @@ def unread(found:Found, error:ObjStoreError)->Row:
     return Row(place.key or item.key, 'failed', error, target=f'version {place.version}' if place.version else f'alias {place.alias}')
 
 # %% ../nbs/34_history.ipynb #66447de5
-_together = 2000 # entries that are read before the first of them is told
+_together,_requests = 2000,32 # entries that a store is asked for together, and how many of them at once
 
 class _Reading:
     "Entries as they are listed, and what they say."
@@ -127,9 +132,9 @@ class _Reading:
 
     def read(self, found:Found)->Entry|Alias:
         "What an entry says. Costs a request unless it is known. Raises `IntegrityError`, `NotSupportedError`."
-        return self.known.get(found[0]) or self._said(found, self._text(found[0]))
+        return self.known.get(found[0]) or self._entry(found, self._text(found[0]))
 
-    def _said(self, found, text)->Entry|Alias:
+    def _entry(self, found, text)->Entry|Alias:
         item,place = found
         entry = read_entry(text, item.key)
         if not _belongs(entry, place): raise IntegrityError('this entry is of another version than its name says: somebody has moved it', key=item.key)
@@ -141,26 +146,6 @@ class _Reading:
         store = self.bucket.store
         try: return bytes(retry(lambda: store._get_whole(self.bucket.name, item), store.patience))
         except PreconditionError: raise NotFoundError('the entry is another by now: the bucket has been made anew') from None
-
-    def each(self,
-        found:Iterable[Found],
-    )->Iterator[tuple[Found, Entry|Alias|None]]: # in order; `None` and a warning where it cannot be read
-        "What all of these say, the next ones being asked for meanwhile."
-        found = iter(found)
-        return chain.from_iterable(ahead(self._some, iter(lambda: list(islice(found, _together)), []), workers=1))
-
-    def _some(self, found:list[Found])->Iterator[tuple[Found, Entry|Alias|None]]:
-        said = dict(self._at_once(found))
-        rest = ahead(self.readable, [f for f in found if f[0].key not in said])
-        return ((f, said[f[0].key] if f[0].key in said else next(rest)) for f in found)
-
-    def _at_once(self, found)->Iterator[tuple[str, Entry|Alias]]:
-        "What is known, and what a store that gives many at once gives."
-        known = {item.key: entry for item,_ in found if (entry := self.known.get(item))}
-        yield from known.items()
-        new = {item.key: (item, place) for item,place in found if item.key not in known}
-        for item,text in self.bucket.store._get_many(self.bucket.name, [item for item,_ in new.values()], 32, lambda: None):
-            with suppress(IntegrityError, NotImplementedError): yield item.key,self._said(new[item.key], text)
 
     def readable(self, found:Found)->Entry|Alias|None:
         "The same, or `None` and a warning where it cannot be read."
@@ -174,8 +159,28 @@ def _belongs(entry, place):
     if isinstance(entry, Alias): return (entry.alias, entry.move) == (place.alias, place.move)
     return (entry.version, entry.change) == (place.version, place.change)
 
+# %% ../nbs/34_history.ipynb #69ce95b1
+class _Many(_Reading):
+    def read_all(self,
+        found:Iterable[Found],
+    )->Iterator[tuple[Found, Entry|Alias|None]]: # in order; `None` and a warning where it cannot be read
+        "What all of these say. Where the store gives many together, the next two thousand come meanwhile; elsewhere the next few, as far as the two thousandth."
+        found = iter(found)
+        return chain.from_iterable(ahead(self._some, iter(lambda: list(islice(found, _together)), []), workers=1))
+
+    def _some(self, found:list[Found])->Iterator[tuple[Found, Entry|Alias|None]]:
+        said = {item.key: entry for item,_ in found if (entry := self.known.get(item))}
+        new = {f[0].key: f for f in found if f[0].key not in said}
+        for item,text in self._given([item for item,_ in new.values()]):
+            with suppress(IntegrityError, NotImplementedError): said[item.key] = self._entry(new[item.key], text) # `readable` tells why
+        rest = ahead(self.readable, [f for f in found if f[0].key not in said])
+        return ((f, said[f[0].key] if f[0].key in said else next(rest)) for f in found)
+
+    def _given(self, items):
+        with suppress(ObjStoreError), closing(self.bucket.store._get_many(self.bucket.name, items, _requests, lambda: None)) as coming: yield from coming
+
 # %% ../nbs/34_history.ipynb #9013f49b
-class History(_Reading):
+class History(_Many):
     "The versions and aliases of the keys in a bucket, read from their entries."
     def latest(self, key:str)->tuple[int, Entry|None]:
         "The highest number that was given out, 0 if none was, and the version a plain get sees. Costs two requests."
@@ -231,12 +236,12 @@ class History(_Reading):
 
     def aliases(self, key:str)->dict[str, int]:
         "Where each alias of a key points."
-        moves = self.each(f for f in newest_of_each(self.found(folder_of(key))) if f[1].alias)
+        moves = self.read_all(f for f in newest_of_each(self.found(folder_of(key))) if f[1].alias)
         return {move.alias: move.version for _,move in moves if isinstance(move, Alias) and move.version}
 
     def versions(self, key:str)->list[Entry]:
         "All versions that were not removed, newest first, each with its aliases. Costs a request a thousand, and one for each that is not known."
-        return with_aliases(entry for _,entry in self.each(newest_of_each(self.found(folder_of(key)))))
+        return with_aliases(entry for _,entry in self.read_all(newest_of_each(self.found(folder_of(key)))))
 
 # %% ../nbs/34_history.ipynb #1611a7bb
 def with_aliases(

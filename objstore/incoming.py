@@ -46,10 +46,15 @@ class Source:
         if len(content) != self.size: raise IntegrityError(f'{len(content):,} bytes came of {self.size:,}')
         return content
 
-    def is_right(self, content:Content)->bool:
-        "Is this all of a small object, as far as the store tells? If not, `content` may know better."
+    def fits(self, content:Content)->bool:
+        "Has it the size and the checksum that the store tells of? Not where that is of a cipher text: there `content` compares two readings."
         told = self.store._checksum(self.stats)
         return len(content) == self.size and (told is None or digest(told[0], content) == told[1])
+
+    @property
+    def is_certain(self)->bool:
+        "Is the checksum that the store tells of one of the content for certain, or is there none?"
+        return self.store._is_certain(self.store._checksum(self.stats))
 
     def _whole(self)->Content:
         if self.version is None: return self.store._get_whole(self.bucket, self.stats)

@@ -93,6 +93,8 @@ class Names:
 
     def row(self, db, metadata:dict[str, Any])->dict[str, Any]:
         "The columns of one version; a new name becomes a column, a new type a bit."
+        # Most versions are alike, so the columns of names and types are worked out once; not where a value is null or nested,
+        # two names become one, or a name has no column.
         alike = tuple(metadata),tuple(map(type, metadata.values()))
         if alike in self._rows: return dict(zip(self._rows[alike], map(kept, metadata.values())))
         row = self._new_row(db, metadata)

@@ -67,7 +67,7 @@ def _from(index, after)->Cursor:
 
 # %% ../nbs/34g_searching.ipynb #e74ad4a4
 def started(index:Index, history:History, marker:str,
-    listing:Listing, # is begun meanwhile
+    listing:Listing, # told of the snapshot's names, so that the bucket is listed while the snapshot is read
 )->str|None:
     "Fill an index from the snapshot in the bucket, if there is a good one: how far that goes."
     try:
@@ -80,7 +80,7 @@ def _filled(index, marker, parts, listing)->str|None:
     after,names,said = None,set(),read_snapshot(parts)
     while batch := list(islice(said, most)):
         new = [entry_name(e.key, e.version, e.change) for e,_ in batch]
-        listing.reach(new)
+        listing.prefetch(new)
         names.update(name[len(entries):] for name in new)
         cursor = Cursor(marker, frozenset(names)).to_text()
         index.add((one for one in batch if not one[0].is_removed), after=after, cursor=cursor)

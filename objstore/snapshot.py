@@ -70,7 +70,7 @@ def read_snapshot(
     if rest: raise IntegrityError('the last line of the snapshot is cut short')
 
 def _with_line(line):
-    text = line.decode() if line.isascii() else None
+    text = line.decode() if line.isascii() else None # of bytes json.loads would look for the encoding
     entry = entry_of(text or line)
     return entry, text or as_line(entry)
 

@@ -30,7 +30,7 @@ from .payload import PutOptions
 from .report import Report, Row
 from .retry import tried
 from .stats import Stats
-from .together import Disk, most
+from .together import DiskTime, small_size
 from .urls import locate
 
 _all_ = ['Fetch', 'Progress', 'copy_items', 'fetch']
@@ -142,27 +142,13 @@ class _Uploads:
         self.bucket,self.rows,self.done,self._lock,self._tells = bucket,{},0,Lock(),True
         self.sizes = {key: _size(path) for path,key in todo}
         self._steps = batches(todo, lambda item: self.sizes[item[1]])
-        self.crew = Crew([self._step] if 'atomic_batch' in bucket.store.can else [lambda: self._begin(todo, at_once)])
+        self.crew = Crew([self._step] if 'atomic_batch' in bucket.store.can else [lambda: self._first_job(todo, at_once)])
 
-    def _begin(self, todo, at_once)->list[Job]:
+    def _first_job(self, todo, at_once)->list[Job]:
         "Small ones together; what does not get there so is put by itself, as large ones are."
-        self._put_together({key: path for path,key in todo if self.sizes[key] <= most}, at_once)
+        small = _Together(self, {key: path for path,key in todo if self.sizes[key] <= small_size})
+        small.put(at_once)
         return [self._job(path, key) for path,key in todo if key not in self.rows]
-
-    def _put_together(self, paths, at_once):
-        disk,digests = Disk(),{}
-        def content(key):
-            if disk.is_slow: return None
-            with suppress(OSError, ObjStoreError), disk: # whoever puts one by one says what is wrong with it
-                content = _content(paths[check_key(key)])
-                digests[key] = md5(content, usedforsecurity=False).hexdigest(),time.monotonic()
-                return content
-        with suppress(ObjStoreError), closing(self.bucket.store._put_many(self.bucket.name, list(paths), content, at_once, self.crew.check)) as there:
-            for stats in there:
-                digest,began = digests.pop(stats.key)
-                self._check(stats, digest)
-                self._count(stats.size)
-                self._settle(paths[stats.key], stats.key, None, 1, began)
 
     def _job(self, path, key)->Job: return lambda: self._put(path, key)
 
@@ -225,6 +211,34 @@ class _Uploads:
     def progress(self)->Progress:
         "How far it is."
         return Progress(self.done, sum(self.sizes.values()), len(self.rows), len(self.sizes))
+
+# %% ../nbs/40k_transfer.ipynb #386f4221
+class _Together:
+    "Small files of one upload that are put at once."
+    def __init__(self, uploads:_Uploads, paths:dict[str, str]): # by key
+        self._uploads,self._paths = uploads,paths
+        self._disk,self._begun = DiskTime(),{} # by key: the MD5 of what was read, and when
+
+    def put(self, at_once:int)->None:
+        "Put and settle what gets there at the first try."
+        bucket = self._uploads.bucket
+        with suppress(ObjStoreError), closing(bucket.store._put_many(bucket.name, list(self._paths), self._content, at_once, self._uploads.crew.check)) as there:
+            for stats in there: self._arrived(stats)
+
+    def _content(self, key)->bytes|None:
+        if self._disk.is_long: return None
+        with suppress(OSError, ObjStoreError):
+            check_key(key)
+            with self._disk: content = _content(self._paths[key])
+            self._begun[key] = md5(content, usedforsecurity=False).hexdigest(),time.monotonic()
+            return content
+
+    def _arrived(self, stats):
+        digest,began = self._begun.pop(stats.key)
+        with suppress(ObjStoreError):
+            self._uploads._check(stats, digest)
+            self._uploads._count(stats.size)
+            self._uploads._settle(self._paths[stats.key], stats.key, None, 1, began)
 
 # %% ../nbs/40k_transfer.ipynb #6abe3819
 _plainly = PutOptions({})

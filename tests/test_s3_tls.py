@@ -65,7 +65,7 @@ def test_a_missing_file_of_authorities_is_named(certificate, monkeypatch):
 
 
 def test_many_at_once_trust_whom_one_does(certificate, monkeypatch):
-    monkeypatch.setattr('objstore.multi.worth_it', 1)
+    monkeypatch.setattr('objstore.multi.worth_loading', 1)
     items = [Stats('lab', f'k{n}', 4, '"e"') for n in range(4)]
     def many(server): return [content for _,content in over_tls(server, certificate)._get_many('lab', items, 2, lambda: None)]
     with replying(Reply(body=b'safe', headers=whole)) as server: assert many(server) == [] and server.asked == []

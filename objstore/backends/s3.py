@@ -228,6 +228,8 @@ def result_stats(bucket:str, key:str,
     return Stats(bucket, key, meta['size'], meta['e_tag'], meta['last_modified'], version_of(meta['version']), headers_metadata(metadata), beside.get('Content-Type'))
 
 # %% ../../nbs/22g_s3.ipynb #98d5713e
+_plain_get,_plain_put = (Request(method, '', '', '') for method in ('GET', 'PUT')) # without a condition
+
 class S3ObjectStore(_S3Buckets):
     "Buckets of Amazon S3 or of a server that speaks its language."
     copy_limit = 5 * 2**30 # bytes that one request may copy
@@ -257,10 +259,11 @@ class S3ObjectStore(_S3Buckets):
         return etag_in(answer),version_of(answer.headers.get('x-amz-version-id'))
 
     def _put_many(self, bucket, keys, content, at_once, check):
-        if not is_worth_it(keys): return
-        asks = (Ask((key, len(body)), 'PUT', *self._s3.signed(_put, bucket, key, body), body) for key in keys if (body := content(key)) is not None)
-        for (key,size),answer in answers(asks, self._s3.connections, at_once, check):
-            if answer.headers.get('etag') and not answer.body: yield Stats(bucket, key, size, answer.headers['etag'], version=version_of(answer.headers.get('x-amz-version-id')), metadata={})
+        if not is_worth_it(len(keys)): return
+        asks = (Ask((key, len(body)), 'PUT', *self._s3.signed(_plain_put, bucket, key, body), body) for key in keys if (body := content(key)) is not None)
+        for (key,size),answer in answers(asks, self._s3.connections, at_once, check, ('etag', 'x-amz-version-id')):
+            etag,version = answer.headers.get('etag'),version_of(answer.headers.get('x-amz-version-id'))
+            if etag and not answer.body: yield Stats(bucket, key, size, etag, version=version, metadata={})
 
     def _read(self, bucket, key, options):
         if options.start == options.end: return self._nothing(bucket, key, options)
@@ -278,13 +281,13 @@ class S3ObjectStore(_S3Buckets):
         return self._fast.whole(bucket, stats.key, stats.etag)
 
     def _get_many(self, bucket, items, at_once, check):
-        if not is_worth_it(items): return
-        asks = (Ask(stats, 'GET', *self._s3.signed(_get, bucket, stats.key), most=stats.size or 0) for stats in items)
+        if not is_worth_it(len(items)): return
+        asks = (Ask(stats, 'GET', *self._s3.signed(_plain_get, bucket, stats.key), max_size=stats.size or 0) for stats in items)
         for stats,answer in answers(asks, self._s3.connections, at_once, check):
             if answer.headers.get('etag') == stats.etag: yield stats,answer.body
 
     def _get_part(self, bucket, stats, start, end):
-        # Through Python's own HTTP: obstore takes twice the CPU and memory for a body in pieces.
+        # Our own requests: obstore takes half as much CPU and memory again for a body that comes in pieces.
         with self._read_signed(bucket, stats.key, ReadOptions(start=start, end=end, if_match=stats.etag)) as reader: yield from reader
 
     def _checksum(self, stats):
@@ -351,6 +354,4 @@ class S3ObjectStore(_S3Buckets):
         return source
 
 # %% ../../nbs/22g_s3.ipynb #aaf8d6d4
-_get,_put = (Request(method, '', '', '') for method in ('GET', 'PUT'))
-
 def _tags(put): return put['e_tag'],version_of(put['version'])

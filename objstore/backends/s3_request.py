@@ -54,9 +54,9 @@ class S3Endpoint:
         return trusted_file(self.ca_file, 'AWS_CA_BUNDLE')
 
 # %% ../../nbs/22b_s3_request.ipynb #198f81a9
-@lru_cache(maxsize=256) # a hundred thousand objects lie in one bucket
+@lru_cache(maxsize=256) # taken apart once, not once a request
 def _bucket_address(endpoint, bucket, region)->tuple[str, str, str, str]:
-    "Scheme, host, what stands before a key, and the path of the bucket itself."
+    "Scheme, host, the path before a key, which brings a `/` of its own, and the path of the bucket itself."
     parts = urlsplit(endpoint.url or _amazon(region))
     host,path = parts.netloc.lower().removesuffix({'http':':80', 'https':':443'}[parts.scheme]),parts.path.rstrip('/')
     if not bucket or endpoint.is_virtual(bucket): return parts.scheme, f'{bucket}.{host}' if bucket else host, path, f'{path}/'
@@ -222,9 +222,9 @@ class S3Requests:
 
     def signed(self, ask:Request, bucket:str, key:str,
         body:bytes|bytearray=b'',
-        region:str='', # that of the bucket, unless it is given
+        region:str='', # empty: that of the bucket, as far as is known
     )->tuple[str, dict[str, str]]: # URL and headers, which hold the proof of who asks
-        "What to send for a request, of whose `ask` method, query and headers count."
+        "URL and headers to send; of `ask` only method, query and headers count. Raises `InvalidMetadataError`, and what the credentials raise."
         who,region = self.credentials(),region or self.region(bucket)
         request = Request(ask.method, *self.endpoint.address(bucket, key, region), ask.query, checked_headers(ask.headers))
         headers = signed_headers(request, who, region, self.clock(), _payload(request.scheme, body)) if who else {**request.headers, 'Host':request.host}
