@@ -28,7 +28,7 @@ class Crew:
         tick:Callable[[], object]=lambda: None,  # called five times a second by the thread that waits
     )->None:
         "Do all jobs. An error that a job lets through stops the crew and is raised here, as is ^C."
-        threads = [Thread(target=self._work, daemon=True) for _ in range(workers)]
+        threads = [Thread(target=self._work, daemon=True) for _ in range(max(1, workers))]
         if self._unfinished: self._over.acquire()
         try:
             for thread in threads: thread.start()

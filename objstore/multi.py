@@ -58,7 +58,7 @@ def _trust(curl, ca_file):
 def _handle(curl, settings):
     one = curl.Curl()
     one.head,one.parts = [],[]
-    for option,value in {**settings, curl.HEADERFUNCTION:one.head.append, curl.WRITEFUNCTION:one.parts.append}.items(): one.setopt(option, value)
+    for option,value in {**settings, curl.HEADERFUNCTION:one.head.append, curl.WRITEFUNCTION:one.parts.append}.items(): one.setopt(option, value.encode() if isinstance(value, str) else value)
     return one
 
 # %% ../nbs/09f_multi.ipynb #e634a533

@@ -39,7 +39,7 @@ def entry_of(line:str|bytes)->Entry:
     row = {**_absent, **_object(line)}
     fits = _are_right(tuple(row), tuple(map(type, row.values()))) and 0 <= row['version'] < highest and 0 <= row['change'] < highest
     times = {name: moment(row[name]) for name in ('created', 'changed') if fits and row[name] is not None}
-    if not fits or None in times.values() or not all(type(n) is int for n in row['parents']) or not all(type(alias) is str for alias in row['aliases']): raise IntegrityError('a line of the snapshot is no version')
+    if not fits or None in times.values() or not all(type(n) is int for n in row['parents']) or not all(type(alias) is str and alias.isascii() for alias in row['aliases']): raise IntegrityError('a line of the snapshot is no version')
     row.update(times, parents=tuple(row['parents']), aliases=tuple(row['aliases']))
     return built(Entry, row if len(row) == len(_absent) else {name: row[name] for name in _absent})
 

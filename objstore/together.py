@@ -50,20 +50,28 @@ def fetch_together(
 def _from_bucket(fetches, run, at_once):
     wanted,bucket = {id(f.stats): f for f in fetches},fetches[0].bucket # of two files of one item one is left
     disk,began = DiskTime(),monotonic()
-    with suppress(ObjStoreError), closing(bucket.store._get_many(bucket.name, [f.stats for f in wanted.values()], at_once, run.check)) as coming:
+    with closing(_coming(bucket, [f.stats for f in wanted.values()], at_once, run.check)) as coming:
         all(_take(wanted[id(stats)], content, run, disk, began) for stats,content in coming) # until one says no
+
+def _coming(bucket, items, at_once, check):
+    with suppress(ObjStoreError), closing(bucket.store._get_many(bucket.name, items, at_once, check)) as coming: yield from coming
 
 def _take(f, content, run, disk, began)->bool:
     "Settle what fits. Is it worth while to go on?"
     source = Source(f.bucket.store, f.bucket.name, f.stats)
-    if source.fits(content): _settle(f, content, run, disk, began)
+    if source.fits(content):
+        if _written(f, content, disk): _settle(f, run, began)
     elif not source.is_certain: return False # the bucket may be encrypted, and then no content fits
     return not disk.is_long
 
-def _settle(f, content, run, disk, began):
+def _written(f, content, disk)->bool:
     with suppress(OSError, ObjStoreError): # whoever asks one by one says what is wrong with it
         f.check_sha256(lambda: digest('sha256', content))
         check_key(f.stats.key)
         with disk: write_file(f.path, content, f.stats)
-        run.count(len(content))
-        run.settle(f, None, 1, began)
+        return True
+    return False
+
+def _settle(f, run, began):
+    run.count(f.stats.size or 0)
+    run.settle(f, None, 1, began)

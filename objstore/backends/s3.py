@@ -101,7 +101,7 @@ def s3_requests(
 class _S3Options(ObjectStoreInterface):
     "What an S3 store was opened with, and what follows from it."
     scheme = 's3'
-    seeks = True
+
     secrets = frozenset({'access_key_id', 'secret_access_key', 'session_token'})
     bucket_names = re.compile('[a-zA-Z0-9][a-zA-Z0-9._-]{1,62}')
 
@@ -131,6 +131,11 @@ class _S3Options(ObjectStoreInterface):
     def url(self)->str:
         "How the store shows itself in errors."
         return f"s3://?endpoint={self._options['endpoint']}" if self._options['endpoint'] else 's3://'
+
+    @property
+    def seeks(self)->bool:
+        "Does a listing that begins in the middle go on as one from the beginning would? At Amazon; SeaweedFS leaves out whole folders."
+        return self._s3.endpoint.url is None
 
     @property
     def region(self)->str:
@@ -288,7 +293,9 @@ class S3ObjectStore(_S3Buckets):
 
     def _get_part(self, bucket, stats, start, end):
         # Our own requests: obstore takes half as much CPU and memory again for a body that comes in pieces.
-        with self._read_signed(bucket, stats.key, ReadOptions(start=start, end=end, if_match=stats.etag)) as reader: yield from reader
+        with self._read_signed(bucket, stats.key, ReadOptions(start=start, end=end, if_match=stats.etag)) as reader:
+            if stats.etag and reader.stats.etag not in (None, stats.etag): raise PreconditionError('the object has another etag now: list it again')
+            yield from reader
 
     def _checksum(self, stats):
         # An etag without a hyphen is the content's MD5, unless the bucket is encrypted with a key of KMS.
