@@ -52,30 +52,41 @@ def newest_of_each(
 
 # %% ../nbs/34_history.ipynb #56e85f17
 span_size = 10_000 # names: few pages are asked for twice
+_page,_pages_ahead = 1000,64
 
 class Listing:
     "All objects among the entries of a bucket, in order: read once, and what is prefetched is said before that."
     def __init__(self, bucket:Bucket):
         self._bucket,self._end = bucket,None
         self._waiting,self._begun = deque(),deque()
-        self._daemons,self._items = Daemons(self._listed, 4),self._read()
+        self._plain = self._all()
+        self._daemons,self._items = Daemons(self._listed, 4 if bucket.store.seeks else 1),self._read()
 
     def prefetch(self,
         names:Iterable[str], # some that may be there; they ascend from call to call
     )->None:
-        "Begin to list as far as every ten thousandth of `names`. Costs a request for each, and nothing where the store does not seek."
-        for name in sorted(names)[span_size - 1::span_size] if self._bucket.store.seeks else (): self._reach(name)
+        "Begin to list as far as every ten thousandth of `names`, which costs a request for each; or from the beginning, where the store does not seek."
+        if not self._bucket.store.seeks: return self._begin_plain()
+        for name in sorted(names)[span_size - 1::span_size]: self._reach(name)
+
+    def _all(self): yield from self._bucket.find_items(prefix=entries)
+
+    def _begin_plain(self):
+        if self._waiting or self._begun: return
+        self._waiting.extend([None] * _pages_ahead)
+        self._begin(_pages_ahead)
 
     def _reach(self, name):
         if self._end is not None and name <= self._end: return
         self._waiting.append((self._end, name))
         self._end = name
-        self._begin()
+        self._begin(8)
 
-    def _begin(self):
-        while self._waiting and len(self._begun) < 8: self._begun.append(self._daemons.submit(self._waiting.popleft()))
+    def _begin(self, most):
+        while self._waiting and len(self._begun) < most: self._begun.append(self._daemons.submit(self._waiting.popleft()))
 
     def _listed(self, span)->list[Stats]:
+        if span is None: return list(islice(self._plain, _page))
         start,end = span
         return list(takewhile(lambda item: item.key <= end, self._bucket.find_items(prefix=entries, start_after=start)))
 
@@ -84,12 +95,15 @@ class Listing:
 
     def _read(self):
         try:
-            while self._begun:
-                items = self._begun.popleft().result()
-                self._begin()
-                yield from items
-            yield from self._bucket.find_items(prefix=entries, start_after=self._end)
+            while self._begun: yield from self._next()
+            yield from self._plain if self._end is None else self._bucket.find_items(prefix=entries, start_after=self._end)
         finally: self.close()
+
+    def _next(self)->list[Stats]:
+        items = self._begun.popleft().result()
+        if items and not self._bucket.store.seeks: self._waiting.append(None)
+        self._begin(8 if self._bucket.store.seeks else _pages_ahead)
+        return items
 
     def close(self)->None:
         "Begin nothing more; what was not read is gone."
