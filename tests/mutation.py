@@ -135,9 +135,13 @@ def complaints(notebook, is_over=lambda: False):
 
 
 def settled(cells, folder):
-    "How far the cells come; once more if a server that others keep busy broke off a connection, which is no leftover of ours."
-    once = forked.run(run_cells, cells, folder, timeout=300)
-    return forked.run(run_cells, cells, folder, timeout=300) if re.search(r'NetworkError: the connection to \S+ broke: try again\s*$', failure(once)) else once
+    "How far the cells come; again, up to thrice, if a server that others keep busy broke off a connection, which is no leftover of ours."
+    run = forked.run(run_cells, cells, folder, timeout=300)
+    for pause in (1, 5, 20):
+        if not re.search(r'NetworkError: the connection to \S+ broke: try again\s*$', failure(run)): break
+        time.sleep(pause)
+        run = forked.run(run_cells, cells, folder, timeout=300)
+    return run
 
 
 def failure(run):
