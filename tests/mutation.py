@@ -3,7 +3,7 @@
 Those with an underscore lose theirs too: a backend's primitives are all of that kind. The cells run as nbdev-test runs
 them, in order in one `__main__`, but with plain `exec`: it starts at once, and shows no value, so that only what a cell
 asserts can make it fail."""
-import ast, codeop, linecache, os, re, signal, sys, time, traceback, types
+import ast, codeop, linecache, os, signal, sys, time, traceback, types
 from dataclasses import dataclass
 from pathlib import Path
 from hypothesis import Phase, settings
@@ -123,25 +123,15 @@ def limit_memory():
 def complaints(notebook, is_over=lambda: False):
     "What is wrong with the notebook's asserts: a sentence each; empty when every one of its functions is asserted."
     whole,folder = [cell.source for cell in runnable(notebook)],str(Path(notebook.path).parent)
-    sound = settled(whole, folder)
+    sound = forked.run(run_cells, whole, folder, timeout=300)
     if broken := failure(sound): return [f'the notebook itself fails {broken}']
     patience = [5 + 4 * seconds for seconds in sound.value.seconds]  # for each cell; a mutant that hangs fails, too
     found = list(mutants(notebook))
     runs = forked.run_all(run_cells, [(mutant.cells, folder, patience) for mutant in found], timeout=sum(patience), is_over=is_over)
     # A mutant stops half-way: if that disturbs the next run, the next mutant fails for the wrong reason.
-    if broken := failure(settled(whole, folder)):
+    if broken := failure(forked.run(run_cells, whole, folder, timeout=300)):
         return [f'what a failed run leaves behind disturbs the next, give buckets names of their own: {broken}']
     return [f'{mutant.name} can return None and no assert notices' for mutant,run in zip(found, runs) if not failure(run)]
-
-
-def settled(cells, folder):
-    "How far the cells come; again, up to thrice, if a server that others keep busy broke off a connection, which is no leftover of ours."
-    run = forked.run(run_cells, cells, folder, timeout=300)
-    for pause in (1, 5, 20):
-        if not re.search(r'NetworkError: the connection to \S+ broke: try again\s*$', failure(run)): break
-        time.sleep(pause)
-        run = forked.run(run_cells, cells, folder, timeout=300)
-    return run
 
 
 def failure(run):
