@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from .entry import Alias, Entry
 from .errors import ConfigError
-from .history import Found, History, Listing, newest_of_each
+from .history import Found, History, newest_of_each
 from .layout import entries, place_of
 from .marker import marker_id
 from .stats import Stats
@@ -38,7 +38,7 @@ class Cursor:
 class Changes:
     "Entries that are new since a cursor, as an iterator; `cursor` covers what has been read so far."
     def __init__(self, history:History, marker:str, since:Cursor,
-        listing:Listing, # that may have been begun, but not before the cursor was taken
+        listing:Iterable[Stats], # of all entries; it may have been begun, but not before the cursor was taken
     ):
         self._history,self._marker,self._listing = history,marker,listing
         self.afresh = marker != since.marker  # these are other versions than those of the cursor: forget those first
@@ -63,16 +63,13 @@ class Changes:
     def _new(self)->Iterator[Found]:
         "For each version and each alias the entry that counts, if it is new."
         last = None # the subject of the name before
-        for is_known,items in groupby(self._everything(), lambda item: _short(item) in self._before):
+        for is_known,items in groupby(self._listing if self._marker else (), lambda item: _short(item) in self._before):
             if is_known: last = self._skip(items, last)
             for found in newest_of_each(filter(None, map(self._history.placed, items)), last): # none are left of those that were known
                 yield found
                 last = found[1].subject
 
-    def _everything(self)->Iterable[Stats]:
-        if not self._marker: return ()
-        self._listing.prefetch(entries + name for name in self._before)
-        return self._listing
+
 
     def _skip(self, items:Iterator[Stats], last):
         "Take for read what was; the subject of the last."
@@ -97,4 +94,4 @@ def changes(
 
     An entry says how its version stands now; one that `is_removed` is gone. Costs two requests, one more for each
     thousand entries there are, and one for each that is new."""
-    return Changes(history, marker_id(history.bucket) or '', since or Cursor(), Listing(history.bucket))
+    return Changes(history, marker_id(history.bucket) or '', since or Cursor(), history.listed())

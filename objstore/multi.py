@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
-
 from typing import Any, Generic, Literal, TypeVar
 from .errors import MissingDependencyError
 from .http import Answer, Connections, checked_headers

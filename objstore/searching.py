@@ -12,12 +12,13 @@ from contextlib import closing
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
+from .ahead import ReadAhead
 from .changes import Changes, Cursor
 from .durations import seconds
 from .entry import Alias, Entry
 from .errors import ConfigError, IntegrityError, NetworkError, NotFoundError, OfflineError, PreconditionError
 from .found import Found
-from .history import History, Listing
+from .history import History
 from .index import Index, index_folder, index_folders
 from .layout import entries, entry_name, snapshot_name
 from .marker import marker_id
@@ -47,7 +48,7 @@ def read_on(
     marker:str,     # id of the bucket's versions
 )->None:
     "Have an index say what the bucket said when this began, or later. Raises `PreconditionError` where another process was quicker."
-    with closing(Listing(history.bucket)) as listing: _read_on(index, history, marker, listing)
+    with closing(history.listed()) as listing: _read_on(index, history, marker, listing)
 
 def _read_on(index, history, marker, listing):
     as_of,after = datetime.now(timezone.utc),index.cursor()
@@ -67,21 +68,21 @@ def _from(index, after)->Cursor:
 
 # %% ../nbs/34g_searching.ipynb #e74ad4a4
 def started(index:Index, history:History, marker:str,
-    listing:Listing, # told of the snapshot's names, so that the bucket is listed while the snapshot is read
+    listing:ReadAhead, # of the bucket: begun while the snapshot is read, and not before, since it is to be the newer of the two
 )->str|None:
     "Fill an index from the snapshot in the bucket, if there is a good one: how far that goes."
     try:
-        with history.bucket.read(snapshot_name(marker)) as parts: return _filled(index, marker, parts, listing)
+        with history.bucket.read(snapshot_name(marker)) as parts:
+            listing.begin()
+            return _filled(index, marker, parts)
     except NotFoundError: return None
     except IntegrityError as e: warnings.warn(f'{snapshot_name(marker)!r} in {history.bucket.name!r}: {e.message}: the entries are read instead', stacklevel=2)
     index.drop()
 
-def _filled(index, marker, parts, listing)->str|None:
+def _filled(index, marker, parts)->str|None:
     after,names,said = None,set(),read_snapshot(parts)
     while batch := list(islice(said, most)):
-        new = [entry_name(e.key, e.version, e.change) for e,_ in batch]
-        listing.prefetch(new)
-        names.update(name[len(entries):] for name in new)
+        names.update(entry_name(e.key, e.version, e.change)[len(entries):] for e,_ in batch)
         cursor = Cursor(marker, frozenset(names)).to_text()
         index.add((one for one in batch if not one[0].is_removed), after=after, cursor=cursor)
         after = cursor

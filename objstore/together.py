@@ -6,12 +6,12 @@
 __all__ = ['small_size', 'DiskTime', 'fetch_together']
 
 # %% ../nbs/40g_together.ipynb #8c01a231
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
-
 from time import monotonic
+from .backend import coming
 from .checksum import digest
-
 from .errors import ObjStoreError
 from .fetch_plan import Fetch
 from .fetch_run import Run
@@ -49,12 +49,9 @@ def fetch_together(
 
 def _from_bucket(fetches, run, at_once):
     wanted,bucket = {id(f.stats): f for f in fetches},fetches[0].bucket # of two files of one item one is left
-    disk,began = DiskTime(),monotonic()
-    with closing(_coming(bucket, [f.stats for f in wanted.values()], at_once, run.check)) as coming:
-        all(_take(wanted[id(stats)], content, run, disk, began) for stats,content in coming) # until one says no
-
-def _coming(bucket, items, at_once, check):
-    with suppress(ObjStoreError), closing(bucket.store._get_many(bucket.name, items, at_once, check)) as coming: yield from coming
+    disk,began = DiskTime(),deque([monotonic()] * max(1, at_once), max(1, at_once)) # a request begins when as many before it have ended
+    with closing(coming(bucket.store._get_many(bucket.name, [f.stats for f in wanted.values()], at_once, run.check))) as contents:
+        all(_take(wanted[id(stats)], content, run, disk, began) for stats,content in contents) # until one says no
 
 def _take(f, content, run, disk, began)->bool:
     "Settle what fits. Is it worth while to go on?"
@@ -74,4 +71,5 @@ def _written(f, content, disk)->bool:
 
 def _settle(f, run, began):
     run.count(f.stats.size or 0)
-    run.settle(f, None, 1, began)
+    run.settle(f, None, 1, began[0])
+    began.append(monotonic())

@@ -9,12 +9,13 @@ __all__ = ['Place', 'opened', 'fetches', 'download', 'is_uploaded', 'files_below
 # %% ../nbs/40k_transfer.ipynb #b1ace3d0
 import os, time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from hashlib import md5
 from operator import attrgetter
 from os import PathLike
 from pathlib import Path
 from threading import Lock
+from .backend import coming
 from .between import check_matched, copy_items
 from .checksum import file_digest
 from .commits import Put, batches, commit
@@ -222,8 +223,7 @@ class _Together:
     def put(self, at_once:int)->None:
         "Put and settle what gets there at the first try."
         bucket = self._uploads.bucket
-        with suppress(ObjStoreError), closing(bucket.store._put_many(bucket.name, list(self._paths), self._content, at_once, self._uploads.crew.check)) as there:
-            for stats in there: self._arrived(stats)
+        for stats in coming(bucket.store._put_many(bucket.name, list(self._paths), self._content, at_once, self._uploads.crew.check)): self._arrived(stats)
 
     def _content(self, key)->bytes|None:
         if self._disk.is_long: return None

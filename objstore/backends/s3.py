@@ -101,7 +101,6 @@ def s3_requests(
 class _S3Options(ObjectStoreInterface):
     "What an S3 store was opened with, and what follows from it."
     scheme = 's3'
-
     secrets = frozenset({'access_key_id', 'secret_access_key', 'session_token'})
     bucket_names = re.compile('[a-zA-Z0-9][a-zA-Z0-9._-]{1,62}')
 
@@ -132,10 +131,7 @@ class _S3Options(ObjectStoreInterface):
         "How the store shows itself in errors."
         return f"s3://?endpoint={self._options['endpoint']}" if self._options['endpoint'] else 's3://'
 
-    @property
-    def seeks(self)->bool:
-        "Does a listing that begins in the middle go on as one from the beginning would? At Amazon; SeaweedFS leaves out whole folders."
-        return self._s3.endpoint.url is None
+
 
     @property
     def region(self)->str:
