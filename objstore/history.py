@@ -118,6 +118,7 @@ def _belongs(entry, place):
 
 # %% ../nbs/34_history.ipynb #69ce95b1
 class _Many(_Reading):
+    "Entries by the thousand."
     def read_all(self,
         found:Iterable[Found],
     )->Iterator[tuple[Found, Entry|Alias|None]]: # in order; `None` and a warning where it cannot be read

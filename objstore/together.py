@@ -20,8 +20,6 @@ from .keys import check_key
 from .receive import write_file
 
 # %% ../nbs/40g_together.ipynb #f13b7718
-small_size = 2**16 # bytes; of a larger object the bytes cost more than the request, and threads share that
-
 class DiskTime:
     "How long one thread has waited for a disk: `with` it, once a file."
     def __init__(self, clock:Callable[[], float]=monotonic): self._clock,self._files,self._seconds,self._began = clock,0,0.,0.
@@ -37,22 +35,6 @@ class DiskTime:
         return self._seconds > 0.2 + 0.001 * self._files # seconds
 
 # %% ../nbs/40g_together.ipynb #fa3eed79
-def fetch_together(
-    fetches:list[Fetch], # of objects of at most `small_size`
-    run:Run,
-    at_once:int,         # requests
-)->None:
-    "Fetch and settle what comes at the first asking, whole and verified; the rest is not touched. Costs a request an object at most. Raises `Stopped`."
-    by_bucket:dict[tuple[int, str], list[Fetch]] = {}
-    for f in fetches: by_bucket.setdefault((id(f.bucket.store), f.bucket.name), []).append(f)
-    for some in by_bucket.values(): _from_bucket(some, run, at_once)
-
-def _from_bucket(fetches, run, at_once):
-    wanted,bucket = {id(f.stats): f for f in fetches},fetches[0].bucket # of two files of one item one is left
-    disk,began = DiskTime(),deque([monotonic()] * max(1, at_once), max(1, at_once)) # a request begins when as many before it have ended
-    with closing(coming(bucket.store._get_many(bucket.name, [f.stats for f in wanted.values()], at_once, run.check))) as contents:
-        all(_take(wanted[id(stats)], content, run, disk, began) for stats,content in contents) # until one says no
-
 def _take(f, content, run, disk, began)->bool:
     "Settle what fits. Is it worth while to go on?"
     source = Source(f.bucket.store, f.bucket.name, f.stats)
@@ -73,3 +55,22 @@ def _settle(f, run, began):
     run.count(f.stats.size or 0)
     run.settle(f, None, 1, began[0])
     began.append(monotonic())
+
+# %% ../nbs/40g_together.ipynb #ae543c41
+small_size = 2**16 # bytes; of a larger object the bytes cost more than the request, and threads share that
+
+def fetch_together(
+    fetches:list[Fetch], # of objects of at most `small_size`
+    run:Run,
+    at_once:int,         # requests
+)->None:
+    "Fetch and settle what comes at the first asking, whole and verified; the rest is not touched. Costs a request an object at most. Raises `Stopped`."
+    by_bucket:dict[tuple[int, str], list[Fetch]] = {}
+    for f in fetches: by_bucket.setdefault((id(f.bucket.store), f.bucket.name), []).append(f)
+    for some in by_bucket.values(): _from_bucket(some, run, at_once)
+
+def _from_bucket(fetches, run, at_once):
+    wanted,bucket = {id(f.stats): f for f in fetches},fetches[0].bucket # of two files of one item one is left
+    disk,began = DiskTime(),deque([monotonic()] * max(1, at_once), max(1, at_once)) # a request begins when as many before it have ended
+    with closing(coming(bucket.store._get_many(bucket.name, [f.stats for f in wanted.values()], at_once, run.check))) as contents:
+        all(_take(wanted[id(stats)], content, run, disk, began) for stats,content in contents) # until one says no
