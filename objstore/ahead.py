@@ -76,9 +76,9 @@ class ReadAhead(Generic[A]):
         size:int=1000, # items of a piece
         most:int=64,   # pieces that lie ready
     ):
-        self._items,self._size,self._most,self._reader = iter(items),size,most,self._read()
+        self._size,self._most,self._reader,source = size,most,self._read(),iter(items)
         self._pieces:deque[Future[list[A]]] = deque()
-        self._daemons:Daemons[int, list[A]] = Daemons(lambda size: list(islice(self._items, size)), 1)
+        self._daemons:Daemons[int, list[A]] = Daemons(lambda size: list(islice(source, size)), 1) # holds nothing of us: whoever leaves lets go of `items`
 
     def begin(self)->None:
         "Have the thread read."

@@ -43,6 +43,7 @@ class Backend(ABC):
     bucket_rule = ''    # the same in words, where the pattern is hard to read
     is_shared = True    # do all stores of one class and `url` hold the same buckets?
     patience = Patience()
+    listings_at_once = 8 # of different prefixes; 1 where a listing waits for nothing but our own CPU
 
     has_account = False # is what its URLs name first an account, given when it is opened: `az://ACCOUNT/bucket/key`
 

@@ -261,7 +261,7 @@ def _held(folder, key):
 # %% ../../nbs/21d_local.ipynb #85f7c753
 class LocalObjectStore(_Writing, ObjectStoreInterface):
     "Folders under `root` as buckets, shared by all processes that open it; what is put with any other program is an object too."
-    scheme = 'file'
+    scheme,listings_at_once = 'file',1
 
     def _copy(self, bucket, key, to_bucket, to_key, version, create):
         with self._read(bucket, key, ReadOptions()) as reader:

@@ -44,7 +44,7 @@ class _Bucket:
 # %% ../../nbs/20_memory.ipynb #9659dad3
 class _MemoryBuckets(ObjectStoreInterface):
     "Where the buckets are kept, and which there are."
-    scheme,url,is_shared = 'memory','memory://',False
+    scheme,url,is_shared,listings_at_once = 'memory','memory://',False,1
 
     can = frozenset({'if_match', 'if_none_match', 'metadata', 'content_type', 'odd_keys', 'versions', 'version_removal', 'atomic_batch'})
 
