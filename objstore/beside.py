@@ -8,7 +8,7 @@ __all__ = ['parts_of', 'find_beside']
 # %% ../nbs/30d_beside.ipynb #83a86a0a
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from .ahead import ReadAhead
 from .interface import Bucket
 from .stats import Stats
@@ -19,19 +19,23 @@ _most = 128 # parts that one prefix is worth taking apart into
 def parts_of(
     bucket:Bucket,
     prefix:str,
-    wanted:int,      # stop at so many
-)->list[Stats]:      # in key order: common prefixes, and items that lie beside them
-    "What together is all below `prefix`. Costs at most two requests for each part that is wanted."
+    last:str,       # key of the last item on the first page
+    wanted:int,     # stop at so many
+)->list[Stats]:     # in key order: common prefixes, and items that lie beside them
+    "What together is all below `prefix`, in parts that are long. Costs at most two requests for each that is wanted."
     parts,asked = [Stats(bucket.name, prefix, is_prefix=True)],set()
     while len(parts) < wanted and len(asked) < 2 * wanted:
         whole = [part for part in parts if part.is_prefix and part.key not in asked]
         if not whole: break
         highest = min(whole, key=lambda part: part.key.count('/'))
         asked.add(highest.key)
-        below = list(bucket.find_items(prefix=highest.key, delimiter='/', limit=_most))
-        at = parts.index(highest)
-        if len(below) < _most: parts[at:at + 1] = below
+        below,at = list(bucket.find_items(prefix=highest.key, delimiter='/', limit=_most)),parts.index(highest)
+        if len(below) == _most: continue
+        wider = [*parts[:at], *below, *parts[at + 1:]]
+        if sum(part.is_prefix and part.key <= last for part in wider) > 2: break
+        parts = wider
     return parts
+
 
 # %% ../nbs/30d_beside.ipynb #ee3ed302
 _page = 1000 # items
@@ -43,12 +47,8 @@ def find_beside(
     "All items below a prefix, as `find_items` gives them. Costs a request a thousand, and from the second thousand on some more."
     at_once,items = bucket.store.listings_at_once,iter(bucket.find_items(prefix=prefix))
     first = list(islice(items, _page))
-    parts = parts_of(bucket, prefix, at_once) if len(first) == _page and at_once > 1 else []
-    if sum(part.key <= first[-1].key for part in parts if part.is_prefix) in (1, 2) and len(parts) > 1:
-        yield from _beside(bucket, parts, at_once)
-        return
-    yield from first
-    yield from items
+    parts = parts_of(bucket, prefix, first[-1].key, at_once) if len(first) == _page and at_once > 1 else []
+    yield from _beside(bucket, parts, at_once) if len(parts) > 1 else chain(first, items)
 
 def _beside(bucket, parts, at_once):
     listings = (_begun(bucket, part) for part in parts)

@@ -92,6 +92,6 @@ def changes(
 )->Changes: # an `Entry` for each version that is new or changed, an `Alias` for each that moved
     """What was published, amended, removed or moved since.
 
-    An entry says how its version stands now; one that `is_removed` is gone. Costs two requests, one more for each
-    thousand entries there are, and one for each that is new."""
+    An entry says how its version stands now; one that `is_removed` is gone. Costs two requests, what `find_beside` costs
+    for all entries there are, and one for each that is new."""
     return Changes(history, marker_id(history.bucket) or '', since or Cursor(), history.listed())
