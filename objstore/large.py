@@ -22,13 +22,13 @@ from .receive import is_there
 
 # %% ../nbs/40f_large.ipynb #629ca3b0
 class Large:
-    "A large object on its way: a job that turns into one job a part."
+    "A large object on its way: a job that turns into one job for each run of parts."
     def __init__(self, fetch:Fetch, run:Run):
         self.fetch,self.run,self._lock,self._began = fetch,run,Lock(),monotonic()
         self._stack,self._error,self._left,self._rounds = ExitStack(),None,0,0
 
     def begin(self)->list[Job]:
-        "Find out which parts are missing: a job for each."
+        "Find out whether it is there already: a job for each run of parts."
         try: return self._begin()
         except (ObjStoreError, OSError) as e: return self._end(e)
         except Stopped:
@@ -51,14 +51,15 @@ class Large:
         return self._end(None)
 
     def _jobs(self):
-        self._left,self._rounds = len(self.file.spans),self._rounds + 1
-        return [self._job(span) for span in self.file.spans]
+        runs = self._incoming.runs
+        self._left,self._rounds = len(runs),self._rounds + 1
+        return [self._job(run) for run in runs]
 
-    def _job(self, span:Span)->Job: return lambda: self._part(span)
+    def _job(self, run:list[Span])->Job: return lambda: self._fetch(run)
 
-    def _part(self, span:Span):
+    def _fetch(self, run):
         try:
-            if self._error is None: self._incoming.fetch(span)
+            if self._error is None: self._incoming.fetch(run)
         except (ObjStoreError, OSError, ValueError) as e: self._error = e
         with self._lock:
             self._left -= 1

@@ -113,14 +113,16 @@ class PartFile:
 
     def write(self, span:Span, parts:Iterable[Content])->None:
         "Put the bytes of one part in their place; it counts only when all of them have come."
-        crc = 0
+        at,crc = span[0],0
         with open(self.data, 'r+b') as data:
-            data.seek(span[0])
+            data.seek(at)
             for part in parts:
                 self._check_open()
+                at += len(part)
+                if at > span[1]: break # nothing is written over the next part
                 data.write(part)
                 crc = crc32(part, crc)
-            if data.tell() != span[1]: raise IntegrityError(f'part {span} ended at {data.tell()}')
+        if at != span[1]: raise IntegrityError(f'part {span} ended at {at}')
         with self._lock:
             self._check_open()
             with open(self._list, 'a') as lines: lines.write(f'\n{span[0]} {crc}')
