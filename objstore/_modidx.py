@@ -2560,6 +2560,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'objstore.parts.PartFile._begin': ('parts.html#partfile._begin', 'objstore/parts.py'),
                                 'objstore.parts.PartFile._check_open': ('parts.html#partfile._check_open', 'objstore/parts.py'),
                                 'objstore.parts.PartFile._close': ('parts.html#partfile._close', 'objstore/parts.py'),
+                                'objstore.parts.PartFile._fill': ('parts.html#partfile._fill', 'objstore/parts.py'),
                                 'objstore.parts.PartFile._told': ('parts.html#partfile._told', 'objstore/parts.py'),
                                 'objstore.parts.PartFile.crc32': ('parts.html#partfile.crc32', 'objstore/parts.py'),
                                 'objstore.parts.PartFile.discard': ('parts.html#partfile.discard', 'objstore/parts.py'),

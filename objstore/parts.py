@@ -113,20 +113,24 @@ class PartFile:
 
     def write(self, span:Span, parts:Iterable[Content])->None:
         "Put the bytes of one part in their place; it counts only when all of them have come."
-        at,crc = span[0],0
-        with open(self.data, 'r+b') as data:
-            data.seek(at)
-            for part in parts:
-                self._check_open()
-                at += len(part)
-                if at > span[1]: break # nothing is written over the next part
-                data.write(part)
-                crc = crc32(part, crc)
-        if at != span[1]: raise IntegrityError(f'part {span} ended at {at}')
+        with open(self.data, 'r+b') as data: end,crc = self._fill(data, span, parts)
+        if end != span[1]: raise IntegrityError(f'part {span} ended at {end}')
         with self._lock:
             self._check_open()
             with open(self._list, 'a') as lines: lines.write(f'\n{span[0]} {crc}')
         self._sums[span] = crc
+
+    def _fill(self, data, span, parts)->tuple[int, int]:
+        "Where the bytes end, and their CRC-32. Of too many, none gets into the next part."
+        at,crc = span[0],0
+        data.seek(at)
+        for part in parts:
+            self._check_open()
+            at += len(part)
+            if at > span[1]: break
+            data.write(part)
+            crc = crc32(part, crc)
+        return at,crc
 
     def finish(self)->None:
         "Have the whole file reach the disk, and give it its name. Raises `ValueError` while a part is missing."
