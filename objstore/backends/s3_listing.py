@@ -37,14 +37,13 @@ def objects_page(
     body:bytes, # the answer to ListObjectsV2
     bucket:str,
 )->Page:
-    "A page of objects and common prefixes in key order. Raises `ObjStoreError`, `NetworkError` for half a page."
+    "A page of objects, then common prefixes. Raises `ObjStoreError`, `NetworkError` for half a page."
     texts:dict[str, str] = {}
     items,times,decode,take = [],Times(),_decoder(body),texts.pop
     def contents(): items.append(listed(bucket, decode(take('Key')), int(take('Size')), take('ETag', None), times[take('LastModified')]))
     def common(): items.append(Stats(bucket, decode(take('Prefix')), is_prefix=True))
     read_xml(body, texts, {'Contents':contents, 'CommonPrefixes':common})
     more = _checked(texts, 'ListBucketResult', items)
-    items.sort(key=attrgetter('key'))
     return Page(items, {'continuation-token':_place(texts, 'NextContinuationToken')} if more else None)
 
 # %% ../../nbs/22c_s3_listing.ipynb #27c5ebb6
@@ -60,8 +59,12 @@ def list_objects(s3:S3Requests, bucket:str, *,
     Raises `NotFoundError` without the bucket. Costs a request (ListObjectsV2) for each thousand."""
     query = {'list-type':'2', 'encoding-type':'url', 'max-keys':str(min(limit or 1000, 1000)), 'prefix':prefix,
         **({'delimiter':delimiter} if delimiter else {}), **({'start-after':start_after} if start_after else {})}
-    found = pages(lambda more: objects_page(s3.request('GET', bucket, query={**query, **more}).body, bucket), patience)
-    return islice(chain.from_iterable(page.items for page in found), limit)
+    def fetch(more):
+        page = objects_page(s3.request('GET', bucket, query={**query, **more}).body, bucket)
+        is_all = not more and (page.more is None or len(page.items) == limit)
+        if delimiter or is_all: page.items.sort(key=attrgetter('key'))
+        return page
+    return islice(chain.from_iterable(page.items for page in pages(fetch, patience)), limit)
 
 # %% ../../nbs/22c_s3_listing.ipynb #d3302049
 def versions_page(
