@@ -71,32 +71,32 @@ def _answers(daemons:Daemons[A, B], items, workers)->Iterator[B]:
 
 # %% ../nbs/30b_ahead.ipynb #88e9a167
 class ReadAhead(Generic[A]):
-    "What an iterator gives, read by a thread of its own from when it is begun, at the latest when it is read."
+    "What an iterator gives, to be read once: by a thread of its own from when it is begun, at the latest when it is read."
     def __init__(self, items:Iterable[A],
         size:int=1000, # items of a piece
         most:int=64,   # pieces that lie ready
     ):
-        self._size,self._most,self._reader,source = size,most,self._read(),iter(items)
+        self._size,self._most,self._source = size,most,(source := [iter(items)])
         self._pieces:deque[Future[list[A]]] = deque()
-        self._daemons:Daemons[int, list[A]] = Daemons(lambda size: list(islice(source, size)), 1) # holds nothing of us: whoever leaves lets go of `items`
+        self._daemons:Daemons[int, list[A]] = Daemons(lambda size: list(islice(source[0], size)), 1) # not `self`: dropped, we are closed
 
     def begin(self)->None:
         "Have the thread read."
         while len(self._pieces) < self._most: self._pieces.append(self._daemons.submit(self._size))
 
-    def __iter__(self)->Iterator[A]: return self
-    def __next__(self)->A: return next(self._reader)
-
-    def _read(self):
+    def __iter__(self)->Iterator[A]:
         self.begin()
         try:
-            while piece := self._pieces.popleft().result():
+            while self._pieces and (piece := self._pieces.popleft().result()):
                 self.begin()
                 yield from piece
         finally: self.close()
 
     def close(self)->None:
-        "Read no more; what was not taken is gone."
-        self._most,self._reader = 0,iter(())
+        "Read no more, and let go of the iterator; what was not taken is gone."
+        self._most = 0
         self._pieces.clear()
         self._daemons.leave()
+        self._source.clear()
+
+    def __del__(self): self.close()

@@ -6,49 +6,51 @@
 __all__ = ['parts_of', 'find_beside']
 
 # %% ../nbs/30d_beside.ipynb #83a86a0a
-from collections import deque
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections import Counter, deque
+from collections.abc import Collection, Generator, Iterator
+from itertools import islice
 from .ahead import ReadAhead
 from .interface import Bucket
 from .stats import Stats
 
 # %% ../nbs/30d_beside.ipynb #43301d42
-_most = 128 # parts that one prefix is worth taking apart into
+_page,_long,_asks = 1000,500,16 # items of a page, keys of a part on the average, and prefixes to take apart
 
 def parts_of(
     bucket:Bucket,
     prefix:str,
-    last:str,       # key of the last item on the first page
-    wanted:int,     # stop at so many
-)->list[Stats]:     # in key order: common prefixes, and items that lie beside them
-    "What together is all below `prefix`, in parts that are long. Costs at most two requests for each that is wanted."
-    parts,asked = [Stats(bucket.name, prefix, is_prefix=True)],set()
-    while len(parts) < wanted and len(asked) < 2 * wanted:
-        whole = [part for part in parts if part.is_prefix and part.key not in asked]
-        if not whole: break
-        highest = min(whole, key=lambda part: part.key.count('/'))
-        asked.add(highest.key)
-        below,at = list(bucket.find_items(prefix=highest.key, delimiter='/', limit=_most)),parts.index(highest)
-        if len(below) == _most: continue
-        wider = [*parts[:at], *below, *parts[at + 1:]]
-        if sum(part.is_prefix and part.key <= last for part in wider) > 2: break
-        parts = wider
+    known:Collection[str], # keys that were there before, without `prefix`
+    wanted:int,            # no part shall be longer than so many'th of all, if that can be had
+)->list[Stats]:            # in key order: common prefixes, and items that lie beside them
+    "What together is all below `prefix`, in parts that are long. Costs a request for each prefix that is taken apart, sixteen at most."
+    parts,sizes = [Stats(bucket.name, prefix, is_prefix=True)],{prefix: len(known)}
+    for _ in range(min(_asks, len(known) // _long)):
+        longest = max(sizes, key=lambda key: sizes[key], default='')
+        if sizes.get(longest, 0) * wanted <= len(known): break
+        below = _sizes_below(longest[len(prefix):], known)
+        if sizes.pop(longest) < _long * len(below) or not below: continue
+        found = list(bucket.find_items(prefix=longest, delimiter='/', limit=_page))
+        if len(found) == _page: continue
+        at = next(n for n,part in enumerate(parts) if part.key == longest)
+        parts[at:at + 1] = found
+        sizes.update({part.key: below[part.key[len(prefix):]] for part in found if part.is_prefix})
     return parts
 
+def _sizes_below(prefix, keys)->Counter[str]:
+    "How many keys lie below each common prefix that is right below `prefix`."
+    start = len(prefix)
+    return Counter(key[:end] for key in keys if key.startswith(prefix) and (end := key.find('/', start) + 1))
 
 # %% ../nbs/30d_beside.ipynb #ee3ed302
-_page = 1000 # items
-
 def find_beside(
     bucket:Bucket,
     prefix:str='',
+    known:Collection[str]=(), # keys that were there before, without `prefix`: what is not known to be long is not taken apart
 )->Iterator[Stats]:
-    "All items below a prefix, as `find_items` gives them. Costs a request a thousand, and from the second thousand on some more."
-    at_once,items = bucket.store.listings_at_once,iter(bucket.find_items(prefix=prefix))
-    first = list(islice(items, _page))
-    parts = parts_of(bucket, prefix, first[-1].key, at_once) if len(first) == _page and at_once > 1 else []
-    yield from _beside(bucket, parts, at_once) if len(parts) > 1 else chain(first, items)
+    "All items below a prefix, as `find_items` gives them. Costs a request a thousand, and where many are known one for each part."
+    at_once = bucket.store.listings_at_once
+    parts = parts_of(bucket, prefix, known, at_once) if at_once > 1 else []
+    yield from _beside(bucket, parts, at_once) if len(parts) > 1 else bucket.find_items(prefix=prefix)
 
 def _beside(bucket, parts, at_once):
     listings = (_begun(bucket, part) for part in parts)
@@ -61,7 +63,8 @@ def _beside(bucket, parts, at_once):
     finally:
         for listing in begun: listing.close()
 
-def _begun(bucket, part)->ReadAhead[Stats]:
-    listing = ReadAhead(bucket.find_items(prefix=part.key) if part.is_prefix else [part], most=8)
+def _begun(bucket, part)->ReadAhead[Stats]|Generator[Stats, None, None]:
+    if not part.is_prefix: return (item for item in [part]) # nothing to wait for
+    listing = ReadAhead(bucket.find_items(prefix=part.key), most=4)
     listing.begin()
     return listing

@@ -94,4 +94,5 @@ def changes(
 
     An entry says how its version stands now; one that `is_removed` is gone. Costs two requests, what `find_beside` costs
     for all entries there are, and one for each that is new."""
-    return Changes(history, marker_id(history.bucket) or '', since or Cursor(), history.listed())
+    since = since or Cursor()
+    return Changes(history, marker_id(history.bucket) or '', since, history.listed(since.names))

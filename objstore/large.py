@@ -47,6 +47,7 @@ class Large:
 
     def _is_there(self):
         "Somebody was faster."
+        self.run.count(self.file.size)
         self.file.remove()
         return self._end(None)
 

@@ -85,7 +85,7 @@ class PartFile:
         if head == self._head and self.data.exists():
             self._listed = {int(start): int(crc) for start,crc in re.findall(r'^(\d+) (\d+)$', lines, re.M)}
             return
-        self.data.unlink(missing_ok=True)
+        self.remove() # the list first: what it says is of other bytes
         with open(self.data, 'xb') as data: data.truncate(self.size)
         self._list.write_text(f'{self._head}\n')
 
@@ -113,6 +113,7 @@ class PartFile:
 
     def write(self, span:Span, parts:Iterable[Content])->None:
         "Put the bytes of one part in their place; it counts only when all of them have come."
+        self._sums.pop(span, None)
         with open(self.data, 'r+b') as data: end,crc = self._fill(data, span, parts)
         if end != span[1]: raise IntegrityError(f'part {span} ended at {end}')
         with self._lock:
@@ -126,7 +127,7 @@ class PartFile:
         data.seek(at)
         for part in parts:
             self._check_open()
-            at += len(part)
+            at += memoryview(part).nbytes
             if at > span[1]: break
             data.write(part)
             crc = crc32(part, crc)

@@ -48,12 +48,15 @@ def read_on(
     marker:str,     # id of the bucket's versions
 )->None:
     "Have an index say what the bucket said when this began, or later. Raises `PreconditionError` where another process was quicker."
-    with closing(history.listed()) as listing: _read_on(index, history, marker, listing)
-
-def _read_on(index, history, marker, listing):
-    as_of,after = datetime.now(timezone.utc),index.cursor()
-    if after is None: after = started(index, history, marker, listing)
+    after = index.cursor()
     since = _from(index, after)
+    with closing(history.listed(since.names)) as listing: _read_on(index, history, marker, after, since, listing)
+
+def _read_on(index, history, marker, after, since, listing):
+    as_of = datetime.now(timezone.utc)
+    if after is None:
+        after = started(index, history, marker, listing)
+        since = _from(index, after)
     news = Changes(history, marker, since, listing)
     while batch := list(islice(news, most)):
         cursor = Cursor(marker, news.cursor.names | since.names).to_text()
