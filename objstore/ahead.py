@@ -76,9 +76,11 @@ class ReadAhead(Generic[A]):
         size:int=1000, # items of a piece
         most:int=64,   # pieces that lie ready
     ):
-        self._size,self._most,self._source = size,most,(source := [iter(items)])
+        self._size,self._most = size,most
         self._pieces:deque[Future[list[A]]] = deque()
-        self._daemons:Daemons[int, list[A]] = Daemons(lambda size: list(islice(source[0], size)), 1) # not `self`: dropped, we are closed
+        # The thread holds no `self`, or `__del__` would never come; to let go of the iterator, the list is emptied.
+        self._source = source = [iter(items)]
+        self._daemons:Daemons[int, list[A]] = Daemons(lambda size: list(islice(source[0], size)), 1)
 
     def begin(self)->None:
         "Have the thread read."

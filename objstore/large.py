@@ -22,13 +22,13 @@ from .receive import is_there
 
 # %% ../nbs/40f_large.ipynb #629ca3b0
 class Large:
-    "A large object on its way: a job that turns into one job for each run of parts."
+    "A large object on its way: a job that turns into one job a request."
     def __init__(self, fetch:Fetch, run:Run):
         self.fetch,self.run,self._lock,self._began = fetch,run,Lock(),monotonic()
         self._stack,self._error,self._left,self._rounds = ExitStack(),None,0,0
 
     def begin(self)->list[Job]:
-        "Find out whether it is there already: a job for each run of parts."
+        "The jobs that fetch it, one a request; none where somebody was faster, or it failed."
         try: return self._begin()
         except (ObjStoreError, OSError) as e: return self._end(e)
         except Stopped:
@@ -52,15 +52,15 @@ class Large:
         return self._end(None)
 
     def _jobs(self):
-        runs = self._incoming.runs
-        self._left,self._rounds = len(runs),self._rounds + 1
-        return [self._job(run) for run in runs]
+        stretches = self._incoming.stretches
+        self._left,self._rounds = len(stretches),self._rounds + 1
+        return [self._job(stretch) for stretch in stretches]
 
-    def _job(self, run:list[Span])->Job: return lambda: self._fetch(run)
+    def _job(self, stretch:list[Span])->Job: return lambda: self._bring(stretch)
 
-    def _fetch(self, run):
+    def _bring(self, stretch):
         try:
-            if self._error is None: self._incoming.fetch(run)
+            if self._error is None: self._incoming.fetch(stretch)
         except (ObjStoreError, OSError, ValueError) as e: self._error = e
         with self._lock:
             self._left -= 1

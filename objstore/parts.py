@@ -111,26 +111,26 @@ class PartFile:
         "The CRC-32 of all parts together."
         return of_parts((self._sums[span], span[1] - span[0]) for span in self.spans)
 
-    def write(self, span:Span, parts:Iterable[Content])->None:
+    def write(self, span:Span, pieces:Iterable[Content])->None:
         "Put the bytes of one part in their place; it counts only when all of them have come."
         self._sums.pop(span, None)
-        with open(self.data, 'r+b') as data: end,crc = self._fill(data, span, parts)
+        with open(self.data, 'r+b') as data: end,crc = self._fill(data, span, pieces)
         if end != span[1]: raise IntegrityError(f'part {span} ended at {end}')
         with self._lock:
             self._check_open()
             with open(self._list, 'a') as lines: lines.write(f'\n{span[0]} {crc}')
         self._sums[span] = crc
 
-    def _fill(self, data, span, parts)->tuple[int, int]:
-        "Where the bytes end, and their CRC-32. Of too many, none gets into the next part."
+    def _fill(self, data, span, pieces)->tuple[int, int]:
+        "Where the bytes end, and their CRC-32. A piece that would reach into the next part is not written."
         at,crc = span[0],0
         data.seek(at)
-        for part in parts:
+        for piece in pieces:
             self._check_open()
-            at += memoryview(part).nbytes
+            at += memoryview(piece).nbytes
             if at > span[1]: break
-            data.write(part)
-            crc = crc32(part, crc)
+            data.write(piece)
+            crc = crc32(piece, crc)
         return at,crc
 
     def finish(self)->None:
