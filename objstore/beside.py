@@ -6,43 +6,36 @@
 __all__ = ['sections_of', 'find_beside']
 
 # %% ../nbs/30d_beside.ipynb #83a86a0a
-from collections import Counter, deque
-from collections.abc import Collection, Generator, Iterator
+from collections import deque
+from collections.abc import Iterator
 from itertools import groupby, islice
 from .ahead import ReadAhead
 from .interface import Bucket
 from .stats import Stats
 
 # %% ../nbs/30d_beside.ipynb #43301d42
-_page = 1000 # items; a prefix with as many right below it is not cut
-_long = 500  # keys that a section has on the average
+_page = 1000 # items
+_long = 500  # items that a section is to have on the average
 _asks = 16   # prefixes that may be cut
 
 def sections_of(
     bucket:Bucket,
     prefix:str,
-    known:Collection[str], # keys that were there before, without `prefix`
-    at_once:int,           # listings: a section is cut that holds more of all keys than its share
-)->list[Stats]:            # in key order: common prefixes, and the items between them
-    "What together is all below `prefix`. Costs a request for each prefix that is cut, sixteen at most."
-    sections,sizes = [Stats(bucket.name, prefix, is_prefix=True)],{prefix: len(known)}
+    expected:int,  # items below it
+    wanted:int,    # sections that are enough
+)->list[Stats]:    # in key order: common prefixes, and the items between them
+    "What together is all below `prefix`. Costs a request for each prefix that is looked at, sixteen at most and none where four pages are expected."
+    sections,most = [Stats(bucket.name, prefix, is_prefix=True)],min(expected // _long, _page - 1)
+    whole = deque(sections if expected > 4 * _page else ())
     for _ in range(_asks):
-        longest = max(sizes, key=lambda key: sizes[key], default='')
-        size = sizes.pop(longest, 0)
-        if size * at_once <= len(known): break
-        below = _sizes_below(longest[len(prefix):], known)
-        if not below or size < _long * len(below): continue
-        found = list(bucket.find_items(prefix=longest, delimiter='/', limit=_page))
-        if len(found) == _page: continue
-        at = next(n for n,section in enumerate(sections) if section.key == longest)
+        if not whole or len(sections) >= wanted: break
+        cut = whole.popleft() # those that lie highest come first
+        found = list(bucket.find_items(prefix=cut.key, delimiter='/', limit=most + 1))
+        if len(sections) + len(found) > most: continue
+        at = sections.index(cut)
         sections[at:at + 1] = found
-        sizes.update({section.key: below[section.key[len(prefix):]] for section in found if section.is_prefix})
+        whole.extend(section for section in found if section.is_prefix)
     return sections
-
-def _sizes_below(prefix, keys)->Counter[str]:
-    "How many keys lie below each common prefix that is right below `prefix`."
-    start = len(prefix)
-    return Counter(key[:end] for key in keys if key.startswith(prefix) and (end := key.find('/', start) + 1))
 
 # %% ../nbs/30d_beside.ipynb #ee3ed302
 _ahead = 32 # pieces of a thousand that a listing may have ready
@@ -50,11 +43,11 @@ _ahead = 32 # pieces of a thousand that a listing may have ready
 def find_beside(
     bucket:Bucket,
     prefix:str='',
-    known:Collection[str]=(), # keys that were there before, without `prefix`: what is not known to be long is not cut
+    expected:int=0, # items, as far as is known: fewer than five thousand are listed one page after another
 )->Iterator[Stats]:
     "All items below a prefix, as `find_items` gives them. Costs a request for each thousand of each section, and those of `sections_of`."
     at_once = bucket.store.listings_at_once
-    sections = sections_of(bucket, prefix, known, at_once) if at_once > 1 else []
+    sections = sections_of(bucket, prefix, expected, 4 * at_once) if at_once > 1 else [] # one may be longer than all others
     yield from _beside(bucket, sections, at_once) if len(sections) > 1 else bucket.find_items(prefix=prefix)
 
 def _beside(bucket, sections, at_once):

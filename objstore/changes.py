@@ -25,7 +25,12 @@ class Cursor:
 
     def to_text(self)->str:
         "What to keep: a name a line, some 40 bytes for each version."
-        return '\n'.join([self.marker, *sorted(self.names)])
+        return self.more(self.marker, sorted(self.names))
+
+    @staticmethod
+    def more(text:str, names:Iterable[str])->str:
+        "The text of a cursor, or of the id alone, with more names."
+        return '\n'.join([text, *names])
 
     @classmethod
     def from_text(cls, text:str)->'Cursor':
@@ -95,4 +100,4 @@ def changes(
     An entry says how its version stands now; one that `is_removed` is gone. Costs two requests, what `find_beside` costs
     for all entries there are, and one for each that is new."""
     since = since or Cursor()
-    return Changes(history, marker_id(history.bucket) or '', since, history.listed(since.names))
+    return Changes(history, marker_id(history.bucket) or '', since, history.listed(len(since.names)))

@@ -8,7 +8,7 @@ __all__ = ['Found', 'Known', 'newest_of_each', 'unread', 'History', 'with_aliase
 # %% ../nbs/34_history.ipynb #2a03cc7e
 import warnings
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, islice
@@ -80,10 +80,10 @@ class _Reading:
         warnings.warn(f'{item.key!r} in {self.bucket.name!r} is not the name of an entry: skipped', stacklevel=2)
 
     def listed(self,
-        known:Collection[str]=(), # names of entries that were there before, without what all begin with
+        expected:int=0, # entries, as far as is known
     )->ReadAhead[Stats]:
         "All objects among the entries; a thread lists them from when it is begun. Costs what `find_beside` does."
-        return ReadAhead(find_beside(self.bucket, entries, known))
+        return ReadAhead(find_beside(self.bucket, entries, expected))
 
     def _items(self, prefix, start_after, few)->Iterable[Stats]:
         first = list(self.bucket.find_items(prefix=prefix, start_after=start_after, limit=few)) if few else []

@@ -9,6 +9,7 @@ __all__ = ['root', 'marker_name', 'entries', 'payloads', 'snapshot_name', 'spelt
 # %% ../nbs/31a_layout.ipynb #37bbe495
 import re, secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from .series import highest, numbered, turned
 
@@ -51,6 +52,7 @@ def cut(
     "What of `name` fits into `size` bytes."
     return name.encode(errors='surrogatepass')[:size].decode(errors='ignore')
 
+@lru_cache(maxsize=256) # entries are read key by key
 def folder_of(key:str)->str:
     "What the names of all entries of `key` begin with."
     name = spelt(key)

@@ -48,15 +48,12 @@ def read_on(
     marker:str,     # id of the bucket's versions
 )->None:
     "Have an index say what the bucket said when this began, or later. Raises `PreconditionError` where another process was quicker."
-    after = index.cursor()
+    as_of,after = datetime.now(timezone.utc),index.cursor()
+    after,listing = started(index, history, marker) if after is None else (after, None)
     since = _from(index, after)
-    with closing(history.listed(since.names)) as listing: _read_on(index, history, marker, after, since, listing)
+    with closing(listing or history.listed(len(since.names))) as listing: _read_on(index, history, marker, since, after, listing, as_of)
 
-def _read_on(index, history, marker, after, since, listing):
-    as_of = datetime.now(timezone.utc)
-    if after is None:
-        after = started(index, history, marker, listing)
-        since = _from(index, after)
+def _read_on(index, history, marker, since, after, listing, as_of):
     news = Changes(history, marker, since, listing)
     while batch := list(islice(news, most)):
         cursor = Cursor(marker, news.cursor.names | since.names).to_text()
@@ -70,23 +67,26 @@ def _from(index, after)->Cursor:
     raise IntegrityError('the cursor of the index was damaged, and the index is gone: build it from the bucket')
 
 # %% ../nbs/34g_searching.ipynb #e74ad4a4
-def started(index:Index, history:History, marker:str,
-    listing:ReadAhead, # of the bucket: begun while the snapshot is read, and not before, since it is to be the newer of the two
-)->str|None:
-    "Fill an index from the snapshot in the bucket, if there is a good one: how far that goes."
+_line = 64 # bytes of a version in a snapshot, compressed
+
+def started(index:Index, history:History, marker:str)->tuple[str|None, ReadAhead[Stats]|None]:
+    """Fill an index from the snapshot in the bucket, if there is a good one: how far that goes, and a listing.
+
+    That is begun while the snapshot is read, and not before, since it is to be the newer of the two."""
     try:
         with history.bucket.read(snapshot_name(marker)) as parts:
+            listing = history.listed((parts.stats.size or 0) // _line)
             listing.begin()
-            return _filled(index, marker, parts)
-    except NotFoundError: return None
+            return _filled(index, marker, parts),listing
+    except NotFoundError: return None,None
     except IntegrityError as e: warnings.warn(f'{snapshot_name(marker)!r} in {history.bucket.name!r}: {e.message}: the entries are read instead', stacklevel=2)
     index.drop()
+    return None,None
 
 def _filled(index, marker, parts)->str|None:
-    after,names,said = None,set(),read_snapshot(parts)
+    after,cursor,said = None,marker,read_snapshot(parts)
     while batch := list(islice(said, most)):
-        names.update(entry_name(e.key, e.version, e.change)[len(entries):] for e,_ in batch)
-        cursor = Cursor(marker, frozenset(names)).to_text()
+        cursor = Cursor.more(cursor, (entry_name(e.key, e.version, e.change)[len(entries):] for e,_ in batch))
         index.add((one for one in batch if not one[0].is_removed), after=after, cursor=cursor)
         after = cursor
     return after
