@@ -1,10 +1,14 @@
 "What a search promises over the versions of a bucket: nothing old, nothing lost, whoever else writes and whatever the network does."
 import json, multiprocessing, os, shutil, subprocess, sys, uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import duckdb, pytest
+from objstore import beside
 from objstore.backends.local import LocalObjectStore
 from objstore.backends.s3 import S3ObjectStore
+from objstore.entry import Entry
 from objstore.errors import NetworkError
+from objstore.layout import entry_name
 from objstore.versioned import VersionedStore
 from tests import index_workers as work
 from tests.notebooks import root
@@ -112,6 +116,23 @@ def test_a_new_machine_starts_from_the_snapshot_and_duckdb_reads_it(lab, cache, 
     other.store.store._get_whole = lambda bucket, item: read.append(item.key) or get_whole(bucket, item)
     assert numbers(other.search('n >= 5', order_by='n')) == [*numbers(before), ('k0', 6)]
     assert sorted('@' in key for key in read) == [False, True]  # what came later, and the alias
+
+
+def test_an_amendment_counts_wherever_a_page_of_the_listing_ends(lab, monkeypatch):
+    plain,cuts = lab.store.store.bucket(lab.name),[]
+    def put(n):
+        key = f'm{n % 5}/k{n:04}'
+        for entry in (Entry(key, 1, 'a'), Entry(key, 1, 'a', change=1, message='amended'), Entry(f'{key}/below', 1, 'b')):
+            plain.put(entry_name(entry.key, 1, entry.change), entry.to_json())
+    lab.put('first', b'')
+    with ThreadPoolExecutor(16) as pool: list(pool.map(put, range(2200)))
+    sound = beside._beside
+    monkeypatch.setattr(beside, '_beside', lambda bucket, sections, at_once: cuts.append(len(sections)) or sound(bucket, sections, at_once))
+    for others in (1, 2):  # the first time page after page; later, where a server is waited for, section by section
+        found = lab.search(max_age=0)
+        assert len(found) == 2 * 2200 + others and [e.key for e in found if '/k' in e.key and 'below' not in e.key and e.message != 'amended'] == []
+        lab.put('a second', b'')
+    assert cuts == ([] if isinstance(lab.store.store, LocalObjectStore) else [7])
 
 
 def test_of_a_bucket_made_anew_nothing_old_shows(lab):
