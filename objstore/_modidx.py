@@ -2728,7 +2728,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'objstore.searching._from': ('searching.html#_from', 'objstore/searching.py'),
                                     'objstore.searching._is_fresh': ('searching.html#_is_fresh', 'objstore/searching.py'),
                                     'objstore.searching._is_old': ('searching.html#_is_old', 'objstore/searching.py'),
-                                    'objstore.searching._read_on': ('searching.html#_read_on', 'objstore/searching.py'),
                                     'objstore.searching.last_index': ('searching.html#last_index', 'objstore/searching.py'),
                                     'objstore.searching.read_on': ('searching.html#read_on', 'objstore/searching.py'),
                                     'objstore.searching.started': ('searching.html#started', 'objstore/searching.py'),

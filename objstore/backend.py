@@ -44,7 +44,6 @@ class Backend(ABC):
     is_shared = True    # do all stores of one class and `url` hold the same buckets?
     patience = Patience()
     listings_at_once = 8 # of different prefixes; 1 where a listing waits for nothing but our own CPU
-
     has_account = False # is what its URLs name first an account, given when it is opened: `az://ACCOUNT/bucket/key`
 
     @abstractmethod

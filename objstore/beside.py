@@ -24,7 +24,7 @@ def sections_of(
     expected:int,  # items below it
     wanted:int,    # sections that are enough
 )->list[Stats]:    # in key order: common prefixes, and the items between them
-    "What together is all below `prefix`. Costs a request for each prefix that is looked at, sixteen at most and none where four pages are expected."
+    "What together is all below `prefix`. Costs a request for each prefix that is looked at, sixteen at most, and none where no more than four pages are expected."
     sections,most = [Stats(bucket.name, prefix, is_prefix=True)],min(expected // _long, _page - 1)
     whole = deque(sections if expected > 4 * _page else ())
     for _ in range(_asks):

@@ -74,8 +74,6 @@ class Changes:
                 yield found
                 last = found[1].subject
 
-
-
     def _skip(self, items:Iterator[Stats], last):
         "Take for read what was; the subject of the last."
         # All of them counted, so only the first can have a newer one before it, and they need not be taken apart:

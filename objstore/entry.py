@@ -158,4 +158,3 @@ def _time(text):
     time = datetime.fromisoformat(text)
     if time.tzinfo is None: raise ValueError
     return time.astimezone(timezone.utc)
-

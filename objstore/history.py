@@ -7,7 +7,6 @@ __all__ = ['Found', 'Known', 'newest_of_each', 'unread', 'History', 'with_aliase
 
 # %% ../nbs/34_history.ipynb #2a03cc7e
 import warnings
-
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace

@@ -135,4 +135,3 @@ def check_etag(etag:str|None)->None:
     if etag == '*': raise ValueError("if_match='*' names no state of an object: give an etag")
     if etag == '': raise ValueError('if_match is empty: leave it out or give an etag')
     if etag and not etag.isprintable(): raise ValueError('if_match is not an etag: it holds characters that cannot be printed')
-

@@ -51,15 +51,13 @@ def read_on(
     as_of,after = datetime.now(timezone.utc),index.cursor()
     after,listing = started(index, history, marker) if after is None else (after, None)
     since = _from(index, after)
-    with closing(listing or history.listed(len(since.names))) as listing: _read_on(index, history, marker, since, after, listing, as_of)
-
-def _read_on(index, history, marker, since, after, listing, as_of):
-    news = Changes(history, marker, since, listing)
-    while batch := list(islice(news, most)):
-        cursor = Cursor(marker, news.cursor.names | since.names).to_text()
-        tell(index, batch, after, cursor)
-        after = cursor
-    tell(index, [], after, news.cursor.to_text(), as_of)
+    with closing(listing or history.listed(len(since.names))) as listing:
+        news = Changes(history, marker, since, listing)
+        while batch := list(islice(news, most)):
+            cursor = Cursor(marker, news.cursor.names | since.names).to_text()
+            tell(index, batch, after, cursor)
+            after = cursor
+        tell(index, [], after, news.cursor.to_text(), as_of)
 
 def _from(index, after)->Cursor:
     try: return Cursor.from_text(after or '')

@@ -179,8 +179,6 @@ class _AzureReading(_AzureBuckets):
         if not self._is_fast(check_name(stats.key)): return super()._get_part(bucket, stats, start, end)
         return self._fast.pieces(bucket, stats.key, {'range':(start, end), 'if_match':stats.etag})
 
-
-
     def _read_own(self, bucket, key, options):
         asked = {'x-ms-range':range_header(options.start, options.end), 'If-Match':options.if_match}
         headers = {name: value for name,value in asked.items() if value}

@@ -52,7 +52,6 @@ def at_once(
 class _GCSOptions(ObjectStoreInterface):
     "What a store of Cloud Storage was opened with, and what follows from it."
     scheme = 'gs'
-
     bucket_names = re.compile('[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]')
 
     def __init__(self, *,

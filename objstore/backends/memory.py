@@ -45,7 +45,6 @@ class _Bucket:
 class _MemoryBuckets(ObjectStoreInterface):
     "Where the buckets are kept, and which there are."
     scheme,url,is_shared,listings_at_once = 'memory','memory://',False,1
-
     can = frozenset({'if_match', 'if_none_match', 'metadata', 'content_type', 'odd_keys', 'versions', 'version_removal', 'atomic_batch'})
 
     def __init__(self):

@@ -131,8 +131,6 @@ class _S3Options(ObjectStoreInterface):
         "How the store shows itself in errors."
         return f"s3://?endpoint={self._options['endpoint']}" if self._options['endpoint'] else 's3://'
 
-
-
     @property
     def region(self)->str:
         "The region that new buckets are made in."
@@ -308,8 +306,6 @@ class S3ObjectStore(_S3Buckets):
         told = retry(lambda: self._s3.request('HEAD', stats.bucket, stats.key, query=_versioned(version), headers=headers), self.patience).headers
         crc = from_base64(told.get('x-amz-checksum-crc32', '')) if told.get('x-amz-checksum-type') == 'FULL_OBJECT' else None
         return None if crc is None else ('crc32', f'{crc:08x}')
-
-
 
     def _read_signed(self, bucket, key, options):
         asked = {'Range':range_header(options.start, options.end), 'If-Match':options.if_match}

@@ -113,7 +113,6 @@ def a_condition_holds_for_a_whole_batch(bucket, key):
     with bucket.batch() as batch: batch.put(f'{key}/new', b'2', if_none_match='*'); batch.put(f'{key}/old', b'3', if_match=old.etag)
     assert (bucket.get(f'{key}/new'), bucket.get(f'{key}/old')) == (b'2', b'3')
 
-
 # %% ../../nbs/12c_check_conditions.ipynb #acd7cdad
 def versioned(bucket:Bucket)->Bucket:
     "A bucket beside `bucket` that keeps versions."
