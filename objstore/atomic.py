@@ -6,7 +6,7 @@
 __all__ = ['sync_folder', 'draft', 'settle', 'new_file', 'is_special', 'keep_mode', 'write_file', 'disk_error']
 
 # %% ../nbs/07_atomic.ipynb #dabf55dd
-import os, secrets, stat
+import os, stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +29,7 @@ def draft(
     folder:Path, # on the disk of the file's final place
 )->Iterator[BinaryIO]:
     "A new hidden file in `folder`, gone when the block ends unless it was renamed."
-    path = folder/f'.objstore-{secrets.token_hex(8)}.tmp'
+    path = folder/f'.objstore-{os.urandom(8).hex()}.tmp'
     try:
         with open(path, 'xb') as file: yield file
     finally:

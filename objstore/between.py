@@ -10,9 +10,9 @@ __all__ = ['is_same', 'Beside', 'carried', 'is_current', 'Passing', 'digest_of',
 import time
 from collections.abc import Callable, Iterator, Sized
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Lock
+from typing import NamedTuple
 from .atomic import disk_error
 from .checksum import hasher
 from .commits import Put, batches, commit
@@ -33,8 +33,7 @@ def is_same(one:ObjectStoreInterface, other:ObjectStoreInterface)->bool:
     return one is other or type(one) is type(other) and one.url == other.url and one.is_shared
 
 # %% ../nbs/40j_between.ipynb #ab5f7af5
-@dataclass(frozen=True)
-class Beside:
+class Beside(NamedTuple):
     "What goes with the bytes of one object."
     metadata:dict[str,str]|None
     content_type:str|None
@@ -124,8 +123,7 @@ def digest_of(bucket:Bucket, key:str)->str:
     return total.hexdigest()
 
 # %% ../nbs/40j_between.ipynb #a55f5c54
-@dataclass(frozen=True)
-class Way:
+class Way(NamedTuple):
     "An object and where it is to be."
     item:Stats  # at the source, from a listing
     key:str     # at the target
@@ -172,13 +170,13 @@ def _is_there(source, target, way, there)->bool:
 def _timed(bucket, stats)->Stats: return stats if stats.last_modified else bucket.get_stats(stats.key)
 
 # %% ../nbs/40j_between.ipynb #57187a3e
-@dataclass
 class _Told:
     "What has been learnt of the target on the way."
-    names:set[str] = field(default_factory=set) # of digests that it tells
-    mute:set[bool] = field(default_factory=set) # large objects (`True`), or small ones, of which it tells nothing even when asked
-    is_honest:bool = True                       # are they of the content?
-    copies:bool = True                          # may we copy inside it?
+    def __init__(self):
+        self.names:set[str] = set() # of digests that it tells
+        self.mute:set[bool] = set() # large objects (`True`), or small ones, of which it tells nothing even when asked
+        self.is_honest = True       # are they of the content?
+        self.copies = True          # may we copy inside it?
 
 class Transit:
     "One object after another from `source` to `target`."

@@ -8,8 +8,7 @@ __all__ = ['T', 'Outcome', 'Put', 'batches', 'commit']
 # %% ../nbs/40i_commits.ipynb #6123d524
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from .errors import *
 from .interface import Bucket
 from .parts import part_size
@@ -17,8 +16,7 @@ from .payload import Data, chunks, is_replayable
 from .retry import Patience, tried
 
 # %% ../nbs/40i_commits.ipynb #5f9c4e00
-@dataclass(frozen=True)
-class Put:
+class Put(NamedTuple):
     "One object that is put together with others."
     key:str
     size:int                            # bytes

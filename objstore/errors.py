@@ -11,7 +11,6 @@ __all__ = ['T', 'ObjStoreError', 'NotFoundError', 'AlreadyExistsError', 'Precond
 # %% ../nbs/00_errors.ipynb #64b97e98
 import re
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import TypeVar
 
 # %% ../nbs/00_errors.ipynb #5ccd31b9
@@ -118,5 +117,6 @@ def nearest(
     "The end of an error message about an unknown name."
     known = sorted(known)
     if not known: return 'there are none'
+    from difflib import get_close_matches
     close = get_close_matches(name, known, n=1)
     return f'did you mean {close[0]!r}?' if close else f"known: {', '.join(known)}"

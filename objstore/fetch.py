@@ -14,7 +14,7 @@ from .atomic import disk_error
 from .checksum import digest
 from .crew import Job
 from .errors import *
-from .fetch_plan import Fetch, check_space, found, obstacles
+from .fetch_plan import Fetch, check_space, looked_at, obstacles
 from .fetch_run import Progress, Run, row_of
 from .incoming import Source
 from .keys import check_key
@@ -56,22 +56,31 @@ def fetch(
 
     Raises `ConfigError` before the first byte if two objects have one file, or something is in the way;
     `ObjStoreError` if a disk is too small. What fails later is told in the report and stops nothing else."""
-    fetches = list(fetches)
-    there = found(fetches)
+    fetches,there,rows = _sorted_out(fetches)
     problems = obstacles(fetches, there)
     if problems: raise ConfigError(f"{'; '.join(problems[:10])}{f'; and {len(problems) - 10} more' if problems[10:] else ''}: nothing was fetched")
-    todo = [f for f in fetches if not (f.path in there and is_there(f, there[f.path]))]
+    todo = [f for f in fetches if id(f) not in rows]
     check_space(todo)
-    new = set(map(id, todo))
-    rows = {id(f): row_of(f, 'planned' if id(f) in new else 'skipped') for f in fetches if dry_run or id(f) not in new}
-    for row in rows.values(): settled(row)
+    if dry_run: rows |= {id(f): row_of(f, 'planned') for f in todo}
+    for f in fetches:
+        if id(f) in rows: settled(rows[id(f)])
     if not dry_run: rows |= _done(todo, there, max_workers, progress, settled)
-    def again(failed):
-        paths = {row.target for row in failed}
-        return fetch([_fresh(f) for f in fetches if f.path in paths], max_workers=max_workers, progress=progress, settled=settled)
+    failed = [f for f in fetches if rows[id(f)].error]
+    def again(wanted):
+        paths = {row.target for row in wanted}
+        return fetch([_fresh(f) for f in failed if f.path in paths], max_workers=max_workers, progress=progress, settled=settled)
     return Report([rows[id(f)] for f in fetches], again)
 
 # %% ../nbs/40h_fetch.ipynb #a5805150
+def _sorted_out(fetches)->tuple[list[Fetch], dict[str, os.stat_result], dict[int, Row]]: # all, what stands there, and the rows of those that it is
+    "Looked at as they come: a listing has its next page on the way meanwhile."
+    came,there,rows = [],{},{}
+    for f,status in looked_at(fetches):
+        came.append(f)
+        if status: there[f.path] = status
+        if status and is_there(f, status): rows[id(f)] = row_of(f, 'skipped')
+    return came,there,rows
+
 def _fresh(f):
     "The same fetch of what the object is now; of what it was, if it cannot be asked."
     try: return replace(f, stats=f.bucket.get_stats(f.stats.key))
@@ -88,7 +97,7 @@ def _done(todo, there, max_workers, progress, settled):
     for folder in {os.path.dirname(f.path) for f in todo}: _prepare(folder)
     run = Run(todo, lambda run: _first_job(todo, run, max_workers), settled)
     tick = (lambda: progress(run.progress)) if progress else (lambda: None)
-    run.do(max_workers, tick)
+    if todo: run.do(max_workers, tick)
     tick()
     _clear([f for f in todo if run.rows[id(f)].error and f.path in there and f.is_known(there[f.path])])
     return run.rows

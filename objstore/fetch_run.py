@@ -8,9 +8,9 @@ __all__ = ['Progress', 'row_of', 'Run']
 # %% ../nbs/40e_fetch_run.ipynb #17390397
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
+from typing import NamedTuple
 from .atomic import disk_error
 from .crew import Crew, Job
 from .errors import ObjStoreError
@@ -18,8 +18,7 @@ from .fetch_plan import Fetch
 from .report import Row
 
 # %% ../nbs/40e_fetch_run.ipynb #098b3d9b
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     "How far a run is, for whoever draws it."
     done:int    # bytes fetched
     total:int   # bytes to fetch; what is skipped is not among them

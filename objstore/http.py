@@ -8,19 +8,15 @@ __all__ = ['T', 'key_path', 'query_string', 'as_header', 'as_text', 'checked_hea
            'trusted_file', 'check_endpoint', 'Connections']
 
 # %% ../nbs/09b_http.ipynb #39b6b265
-import logging, os, re
+import os, re, sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from email.errors import HeaderParseError
-from email.header import decode_header
-from email.utils import parsedate_to_datetime
 from html import unescape
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 from .errors import *
 
 # %% ../nbs/09b_http.ipynb #2545da5a
@@ -52,6 +48,8 @@ def as_text(
 )->str:
     "The text that `as_header` made a header of; what others wrote is read as it is where it does not decode."
     if not _encoded_words.fullmatch(header): return header
+    from email.errors import HeaderParseError
+    from email.header import decode_header
     try: return ''.join(part.decode(charset or 'ascii') for part,charset in decode_header(header))
     except (HeaderParseError, LookupError, UnicodeDecodeError): return header
 
@@ -70,6 +68,7 @@ _proofs = 'authorization', 'x-amz-security-token'
 
 def http_date(text:str)->datetime|None:
     "The time that a header tells. One that cannot be read is not known, which is better than an object that cannot be read."
+    from email.utils import parsedate_to_datetime
     try: return parsedate_to_datetime(text).astimezone(timezone.utc)
     except (ValueError, TypeError, OverflowError): return None
 
@@ -153,6 +152,7 @@ def discreet_logs(
     *names:str, # of loggers
 )->None:
     "Cut what signs a request out of what these loggers say."
+    import logging
     for name in names: logging.getLogger(name).addFilter(_scrub_record)
 
 # %% ../nbs/09b_http.ipynb #7b1727a0
@@ -173,11 +173,16 @@ def connection_pools(scheme:str, host:str,
     return urllib3.ProxyManager(f'{urlsplit(proxy).scheme}://{server}', proxy_headers=headers, **options)
 
 def _proxy(scheme, host):
+    if not _may_have_proxy(): return None
+    from urllib.request import getproxies, proxy_bypass
     if proxy_bypass(host): return None
     proxy = getproxies().get(scheme) or getproxies().get('all')
     if proxy and '://' not in proxy: proxy = f'http://{proxy}'
     if proxy and urlsplit(proxy).scheme not in ('http', 'https'): raise ConfigError('only http:// and https:// proxies are understood: set HTTPS_PROXY to one')
     return proxy
+
+def _may_have_proxy():
+    return sys.platform in ('win32', 'darwin') or any(name.lower().endswith('_proxy') for name in os.environ if name.lower() != 'no_proxy')
 
 # %% ../nbs/09b_http.ipynb #c8e9f2fc
 def trusted_file(
@@ -211,6 +216,7 @@ class Connections:
     ):
         self.scheme,self.host,self.connect_timeout,self.read_timeout,self.ca_file,self.trust = scheme,host,connect_timeout,read_timeout,ca_file,trust
         self._pools_of:tuple[int|None, Any] = None,None # the process they belong to, and urllib3's pools
+        self._idle:dict[int, list] = {} # likewise
 
     def send(self, method:str, url:str,
         headers:dict[str,str],
@@ -228,8 +234,13 @@ class Connections:
         "The proxy that the environment names for them; its URL may hold a password."
         return _proxy(self.scheme, self.host)
 
+    def idle(self)->list[Any]: # they can be closed
+        "What this process keeps open besides, for the next who needs one: take it out, and put it back when nothing is under way."
+        return self._idle.setdefault(os.getpid(), [])
+
     def close(self)->None:
         "Let go of the connections; the next request opens new ones."
+        while idle := self.idle(): idle.pop().close()
         pools,self._pools_of = self._pools_of[1],(None, None)
         if pools: pools.clear()
 

@@ -7,14 +7,13 @@ __all__ = ['T', 'interruptible']
 
 # %% ../nbs/06a_interrupt.ipynb #62e5834c
 from collections.abc import Callable
-from concurrent.futures import Future
 from threading import Lock, Thread, current_thread, main_thread
 from typing import TypeVar
 
 # %% ../nbs/06a_interrupt.ipynb #9471c962
 T = TypeVar('T')
 
-def _settle(future:Future, call, over):
+def _settle(future, call, over):
     try: future.set_result(call())
     except BaseException as e: future.set_exception(e)
     finally: over.release()
@@ -25,6 +24,7 @@ def interruptible(
 )->T:
     "`call()`, given up at once on ^C when the main thread asked for it. Costs 0.1 ms there, nothing elsewhere."
     if current_thread() is not main_thread(): return call()
+    from concurrent.futures import Future
     future:Future[T] = Future()
     over = Lock() # a bare lock: ^C in the middle of a Condition, which a future waits with, leaves it broken
     over.acquire()

@@ -7,17 +7,16 @@ __all__ = ['Page', 'read_xml', 'odd_page', 'Times', 'pages']
 
 # %% ../nbs/09c_listing.ipynb #83a543d6
 import pyexpat, re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
+from typing import NamedTuple
 from .errors import NetworkError, ObjStoreError
 from .retry import Patience, retry
 from .stats import Stats
 
 # %% ../nbs/09c_listing.ipynb #9f39f657
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     "A part of a listing, and how to ask for what follows."
     items:list[Stats]
     more:dict[str,str]|None # to add to the query; `None` on the last page
@@ -29,6 +28,15 @@ def read_xml(
     makers:dict[str, Callable[[], object]],   # called at the end of such an entry, to take from `texts` what is the entry's
 )->None:
     "Read a page from its beginning to its end. Raises `ObjStoreError`, `NetworkError` for half a page."
+    rest,name,rows = _apart(body, makers)
+    def read():
+        _parser(rest, texts, makers).Parse(rest, True)
+        for row in rows:
+            texts.update(row)
+            makers[name]()
+    _in_words(read)
+
+def _parser(body, texts, makers):
     parser,text = pyexpat.ParserCreate('utf-8'),[]
 
     def end(name):
@@ -39,7 +47,7 @@ def read_xml(
     parser.buffer_text,parser.CharacterDataHandler,parser.EndElementHandler = True,text.append,end
     parser.StartDoctypeDeclHandler = _refuse_doctype
     if _has_blanks(body): parser.StartElementHandler = lambda name, attributes: text.clear()
-    _parse(parser, body)
+    return parser
 
 _declaration = re.compile(rb'(<\?[^>]*>)?\s*')
 
@@ -49,11 +57,31 @@ def _has_blanks(body):
     start = found.end() if found else 0
     return any(body.find(blank, start) >= 0 for blank in (b'> ', b'>\n', b'>\r', b'>\t'))
 
+# %% ../nbs/09c_listing.ipynb #734d0753
+_leaf = r'<([\w-]+)>[^<>]*</\1>'
+_controls = bytes(range(32))
+
+def _apart(body, makers)->tuple[bytes, str, Iterable]: # the page without them, what they are called, and the texts of each by name
+    "The entries that are like the first one, where all are."
+    whole,kinds = (body, '', ()),[name for name in makers if f'<{name}>'.encode() in body]
+    head,tag,tail = body.partition(f'</{kinds[0]}>'.encode()) if len(kinds) == 1 else (body, b'', b'')
+    if not (tag and body.isascii() and tail.translate(None, _controls) == tail): return whole
+    head,texts = (head + tag).decode(),tail.replace(b'&quot;', b'"').replace(b'&#34;', b'"').decode()
+    entry = head[head.find(f'<{kinds[0]}>'):]
+    names = re.findall(_leaf, entry)
+    if '&' in texts or ']]>' in texts or not re.fullmatch(r'(</?[\w-]+>)+', re.sub(_leaf, '', entry)): return whole
+    parts = re.split(re.sub(_leaf, r'<\1>([^<]*)</\1>', entry), texts)
+    *between,rest = parts[::len(names) + 1]
+    if any(between) or any(other in rest for other in (f'<{kinds[0]}', *(f'<{name}>' for name in names))): return whole
+    if '<!' in head + rest or '<?' in head[1:] + rest: return whole
+    rows = zip(*(parts[place::len(names) + 1] for place in range(1, len(names) + 1)))
+    return (head + rest).encode(),kinds[0],(zip(names, row) for row in rows)
+
 # %% ../nbs/09c_listing.ipynb #e976c1b8
 _broken_off = {'no element found', 'unclosed token', 'partial character', 'unclosed CDATA section'}
 
-def _parse(parser, body):
-    try: return parser.Parse(body, True)
+def _in_words(read):
+    try: return read()
     except pyexpat.ExpatError as e: reason = pyexpat.ErrorString(e.code)
     except KeyError as e: reason = f'an entry lacks its {e.args[0]}'
     except ValueError as e: reason = f'an entry is wrong: {e}'

@@ -6,7 +6,7 @@
 __all__ = ['Span', 'part_size', 'spans', 'hidden', 'locked', 'PartFile', 'leftovers', 'kept']
 
 # %% ../nbs/08_parts.ipynb #bfa735b8
-import json, os, re
+import os, re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -53,8 +53,9 @@ def _tidy(path):
 class PartFile:
     "The parts of one file on their way, with a list of those that are whole."
     def __init__(self, path:Path, source:str, size:int, part_size:int=part_size):
+        from json import dumps
         self.path,self.size,self.spans = path,size,spans(size, part_size)
-        self._head = json.dumps([source, size, part_size])
+        self._head = dumps([source, size, part_size])
         self.data,self._list = hidden(path, '.part'),hidden(path, '.parts')
         self._lock,self._open = Lock(),True
         self._listed:dict[int, int] = {} # by an earlier run: the CRC-32 by the first byte

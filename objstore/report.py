@@ -8,13 +8,12 @@ __all__ = ['Row', 'Report']
 # %% ../nbs/04_report.ipynb #f1c24062
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 from .errors import NotSupportedError, ObjStoreError
 
 # %% ../nbs/04_report.ipynb #4a797e18
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     "What became of one object."
     key:str
     state:str                       # what was done: `removed`, `done`, `skipped`, …; or `failed`
@@ -25,15 +24,15 @@ class Row:
     attempts:int=0                  # how often it was asked for
     note:str=''                     # what is to be known of it besides: what could not be kept
 
-    def __post_init__(self):
-        if (self.state == 'failed') != (self.error is not None): raise ValueError(f'{self.key}: an error belongs to what failed, and to nothing else')
-
 # %% ../nbs/04_report.ipynb #a9360e78
 class Report:
     "A row for each object of a piece of work, in the order it was asked for."
     def __init__(self, rows:list[Row],
         again:Callable[[list[Row]], 'Report']|None=None, # does the same work for some of the rows
-    ): self.rows,self._again = rows,again
+    ):
+        odd = next((row.key for row in rows if (row.state == 'failed') != (row.error is not None)), None)
+        if odd is not None: raise ValueError(f'{odd}: an error belongs to what failed, and to nothing else')
+        self.rows,self._again = rows,again
     def __iter__(self)->Iterator[Row]: return iter(self.rows)
     def __len__(self)->int: return len(self.rows)
 

@@ -6,7 +6,7 @@
 __all__ = ['T', 'Patience', 'retry', 'resumed', 'tried']
 
 # %% ../nbs/06_retry.ipynb #92ddf8d9
-import random, time
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -24,7 +24,8 @@ class Patience:
 
     def pauses(self)->Iterator[float]:
         "Seconds to wait before the second attempt, the third, …: full jitter over a doubling bound."
-        for n in range(self.attempts - 1): yield random.uniform(0, min(self.longest, self.first * 2**n))
+        from random import uniform
+        for n in range(self.attempts - 1): yield uniform(0, min(self.longest, self.first * 2**n))
 
 # %% ../nbs/06_retry.ipynb #ceb1b374
 T = TypeVar('T')

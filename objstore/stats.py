@@ -6,7 +6,7 @@
 __all__ = ['Stats', 'listed', 'utc', 'human_size']
 
 # %% ../nbs/01_stats.ipynb #53bbe380
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from html import escape
 from typing import Any
@@ -37,13 +37,11 @@ class Stats:
         return f'<table>{rows}</table>'
 
 # %% ../nbs/01_stats.ipynb #dda8af81
-_absent = {f.name: f.default for f in fields(Stats)}
-
 def listed(bucket:str, key:str, size:int|None, etag:str|None, last_modified:datetime|None,
            version:str|None=None, checksum:tuple[str,str]|None=None)->Stats:
-    "`Stats` of an object as a listing tells of it, built without its constructor."
+    "`Stats` of an object as a listing tells of it, built without its constructor; what it does not tell is the class's default."
     stats = object.__new__(Stats)
-    stats.__dict__.update(_absent, bucket=bucket, key=key, size=size, etag=etag, last_modified=last_modified, version=version, checksum=checksum)
+    stats.__dict__.update(bucket=bucket, key=key, size=size, etag=etag, last_modified=last_modified, version=version, checksum=checksum)
     return stats
 
 # %% ../nbs/01_stats.ipynb #14438a5a

@@ -6,7 +6,7 @@
 __all__ = ['notes_folder', 'Note', 'noted', 'undo_left']
 
 # %% ../nbs/07b_unfinished.ipynb #4b2360de
-import os, secrets
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
@@ -48,7 +48,7 @@ def noted(
 def _written(stack, about, what)->Path:
     from filelock import FileLock # takes 40 ms to import
     notes_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = notes_folder()/f'{_name(about)}-{secrets.token_hex(8)}.note'
+    path = notes_folder()/f'{_name(about)}-{os.urandom(8).hex()}.note'
     stack.enter_context(FileLock(_lock_of(path), thread_local=False))
     path.write_text(what, encoding='utf-8')
     return path

@@ -6,10 +6,9 @@
 __all__ = ['KeySource', 'boto3_session']
 
 # %% ../../nbs/22d_s3_credentials.ipynb #720dd4a6
-import logging, os
+import os
 from functools import cached_property
 from threading import Lock
-from traceback import format_exception
 from typing import Any
 from .s3_signing import Credentials
 from ..errors import ConfigError, MissingDependencyError, ObjStoreError, UnauthenticatedError, nearest, scrub, sealed
@@ -68,6 +67,7 @@ _talkative = ('botocore.auth', 'botocore.credentials', 'botocore.endpoint', 'bot
 
 def _scrub_record(record)->bool:
     record.msg,record.args = scrub(record.getMessage()),()
+    from traceback import format_exception
     if record.exc_info: record.exc_info,record.exc_text = None,scrub(''.join(format_exception(*record.exc_info)).rstrip())
     return True
 
@@ -77,6 +77,7 @@ def boto3_session(
     "A boto3 session. Raises `ConfigError` for an unknown profile, `MissingDependencyError` without boto3."
     try: import boto3
     except ImportError: raise _boto3_is_missing() from None
+    import logging
     for name in _talkative: logging.getLogger(name).addFilter(_scrub_record)
     from botocore.session import Session
     known,wanted = Session().available_profiles,profile or os.environ.get('AWS_PROFILE')

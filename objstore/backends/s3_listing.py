@@ -6,12 +6,16 @@
 __all__ = ['objects_page', 'list_objects', 'versions_page', 'list_versions', 'key_versions']
 
 # %% ../../nbs/22c_s3_listing.ipynb #2693dc33
-from collections.abc import Iterator
+import re
+from collections.abc import Generator, Iterator
+from html import unescape
 from itertools import chain, islice
 from operator import attrgetter
 from urllib.parse import unquote_plus
-from .s3_request import S3Requests, s3_error
+from .s3_request import S3Requests, is_error, s3_error
+from .s3_signing import Request
 from ..listing import Page, Times, odd_page, pages, read_xml
+from ..multi import Ask, chained
 from ..retry import Patience
 from ..stats import Stats, listed
 
@@ -46,6 +50,24 @@ def objects_page(
     more = _checked(texts, 'ListBucketResult', items)
     return Page(items, {'continuation-token':_place(texts, 'NextContinuationToken')} if more else None)
 
+# %% ../../nbs/22c_s3_listing.ipynb #c8796f46
+_next_place = re.compile(b'<NextContinuationToken>([^<]+)<')
+
+def _ahead(s3, bucket, query)->Generator[tuple[dict[str, str], bytes], None, None]:
+    "What is added to the query for each page, and the page, as far as they come at the first asking."
+    def ask(more): return Ask(more, 'GET', *s3.signed(Request('GET', '', '', '', {**query, **more}), bucket, ''), max_size=2**26)
+    def following(answer):
+        place = _next_place.search(answer.body)
+        return ask({'continuation-token':unescape(place[1].decode())}) if place else None
+    for more,answer in chained(ask({}), following, s3.connections): yield more,answer.body
+
+def _come(ahead, more)->bytes:
+    "The page that was asked for so, or nothing; then nothing more comes."
+    place,body = next(ahead, (None, b''))
+    if place == more and not is_error(body): return body
+    ahead.close()
+    return b''
+
 # %% ../../nbs/22c_s3_listing.ipynb #27c5ebb6
 def list_objects(s3:S3Requests, bucket:str, *,
     prefix:str='',              # text that keys begin with
@@ -56,11 +78,13 @@ def list_objects(s3:S3Requests, bucket:str, *,
 )->Iterator[Stats]:
     """Items in the server's order, which on S3 is that of the keys; each page is fetched when it is read.
 
-    Raises `NotFoundError` without the bucket. Costs a request (ListObjectsV2) for each thousand."""
+    Raises `NotFoundError` without the bucket. Costs a request (ListObjectsV2) for each thousand, and one more where it is left early."""
     query = {'list-type':'2', 'encoding-type':'url', 'max-keys':str(min(limit or 1000, 1000)), 'prefix':prefix,
         **({'delimiter':delimiter} if delimiter else {}), **({'start-after':start_after} if start_after else {})}
+    ahead = _ahead(s3, bucket, query) if limit is None else None
     def fetch(more):
-        page = objects_page(s3.request('GET', bucket, query={**query, **more}).body, bucket)
+        body = _come(ahead, more) if ahead else b''
+        page = objects_page(body or s3.request('GET', bucket, query={**query, **more}).body, bucket)
         is_all = not more and (page.more is None or len(page.items) == limit)
         if delimiter or is_all: page.items.sort(key=attrgetter('key'))
         return page

@@ -10,10 +10,9 @@ __all__ = ['summed', 'at_once', 'element', 'etag_in', 'Upload', 'Sent', 'begin',
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from html import unescape
 from threading import Semaphore, Thread
-from typing import Any
+from typing import Any, NamedTuple
 from .s3_request import Answer, S3Requests
 from ..crc32 import crc32, of_parts, to_base64
 from ..errors import IntegrityError, NetworkError, NotFoundError, NotSupportedError, ObjStoreError
@@ -40,15 +39,13 @@ def etag_in(
 # %% ../../nbs/22f_s3_multipart.ipynb #681295dd
 summed = {'x-amz-checksum-algorithm':'CRC32', 'x-amz-checksum-type':'FULL_OBJECT'}
 
-@dataclass(frozen=True)
-class Upload:
+class Upload(NamedTuple):
     "An upload that the server has begun."
     id:str
     takes_parts_sums:bool # CRC-32 of each part
     takes_whole_sum:bool  # and of them all
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     "A part that the server has."
     etag:str
     crc32:int=0 # of its bytes, if the server takes it

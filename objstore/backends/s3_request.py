@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['S3Endpoint', 's3_error', 'refusal_code', 'refusal_region', 'metadata_headers', 'headers_metadata', 'stats_of',
-           'version_of', 'S3Requests']
+           'version_of', 'S3Requests', 'is_error']
 
 # %% ../../nbs/22b_s3_request.ipynb #70813d73
 import re
@@ -260,6 +260,12 @@ def _pieces(body):
     return (view[start:start + _piece] for start in range(0, len(view), _piece))
 
 # %% ../../nbs/22b_s3_request.ipynb #2ba1cec2
+def is_error(
+    body:bytes, # of an answer that came with 200
+)->bool:
+    "Does it say that something failed all the same?"
+    return re.match(rb'\s*(<\?.*?\?>)?\s*<Error[ >]', body) is not None
+
 def _granted(answer):
-    failed = not isinstance(answer, Refusal) and answer.status < 300 and re.match(rb'\s*(<\?.*?\?>)?\s*<Error[ >]', answer.body)
+    failed = not isinstance(answer, Refusal) and answer.status < 300 and is_error(answer.body)
     return Refusal(500, answer.headers, answer.body) if failed else answer
