@@ -28,6 +28,7 @@ from .keys import Filter, check_key, item_filter
 from .marks import is_marked
 from .parts import part_size
 from .payload import PutOptions
+from .pieces import Steady, file_parts
 from .report import Report, Row
 from .retry import tried
 from .stats import Stats
@@ -193,14 +194,15 @@ class _Uploads:
         digest.update(content)
         return self.bucket.store._put(self.bucket.name, check_key(key), content, _plainly)
 
-    def _send_large(self, path, key): return self.bucket.put(key, self._parts(path))
+    def _send_large(self, path, key): return self.bucket.put(key, Steady(self._parts(path)))
 
     def _parts(self, path):
         with open(path, 'rb') as file:
             before = _state(file.fileno())
-            while part := file.read(part_size):
+            for part in file_parts(file):
                 self.crew.check()
                 yield part
+                del part # or it would be looked at while the next is read
             _check_unchanged(path, before, _state(file.fileno()))
 
     def _look(self, key, digest):

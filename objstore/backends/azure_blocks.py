@@ -16,6 +16,7 @@ from .azure_request import AzureRequests, azure_error
 from ..errors import NetworkError, ObjStoreError
 from ..http import Answer, query_string
 from ..interrupt import interruptible
+from ..payload import Content
 from ..retry import retry
 
 # %% ../../nbs/24e_azure_blocks.ipynb #6c4deced
@@ -40,7 +41,7 @@ def _begun(job)->Future:
 
 # %% ../../nbs/24e_azure_blocks.ipynb #55932ad3
 def put_blocks(azure:AzureRequests, bucket:str, key:str,
-    parts:Iterable[bytes|bytearray],      # at most 50,000, of at most 4,000 MiB each
+    parts:Iterable[Content|bytearray],      # at most 50,000, of at most 4,000 MiB each
     headers:dict[str, str],     # of the object: content type, metadata
     conditions:dict[str, str],  # `If-Match` or `If-None-Match`: decided when the list is put
 )->tuple[Answer, int, str]:     # the answer to the list; bytes and MD5 in hex of the whole object

@@ -28,7 +28,7 @@ from ..http import check_range, range_header
 from ..interface import ObjectStoreInterface
 from ..interrupt import interruptible
 from ..multi import Ask, answers, is_worth_it
-from ..payload import PutOptions, Reader, ReadOptions
+from ..payload import Content, PutOptions, Reader, ReadOptions
 from ..pieces import opened
 from ..report import Row
 from ..retry import retry
@@ -38,10 +38,10 @@ from ..stats import Stats
 # %% ../../nbs/22g_s3.ipynb #a5a44300
 class Source:
     "An iterator of bytes that knows how much it gave."
-    def __init__(self, parts:Iterator[bytes|bytearray]): self._parts,self.size,self.stopped = parts,0,False
+    def __init__(self, parts:Iterator[Content|bytearray]): self._parts,self.size,self.stopped = parts,0,False
     def stop(self): "Give no more."; self.stopped = True
-    def __iter__(self)->Iterator[bytes|bytearray]: return self
-    def __next__(self)->bytes|bytearray:
+    def __iter__(self)->Iterator[Content|bytearray]: return self
+    def __next__(self)->Content|bytearray:
         if self.stopped: raise KeyboardInterrupt
         part = next(self._parts)
         self.size += len(part)

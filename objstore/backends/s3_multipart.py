@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from .s3_request import Answer, S3Requests
 from ..crc32 import crc32, of_parts, to_base64
 from ..errors import IntegrityError, NetworkError, NotFoundError, NotSupportedError, ObjStoreError
+from ..payload import Content
 from ..retry import Patience, retry
 from ..unfinished import noted, undo_left
 
@@ -118,8 +119,8 @@ at_once = 4 # parts
 class Sending:
     "Parts on their way, each in a thread."
     def __init__(self,
-        parts:Iterable[bytes|bytearray],
-        send:Callable[[int, bytes|bytearray], Any], # number from 1, and bytes
+        parts:Iterable[Content|bytearray],
+        send:Callable[[int, Content|bytearray], Any], # number from 1, and bytes
     ):
         self._parts,self._send = enumerate(parts, 1),send
         self._free,self._sent,self._error = Semaphore(at_once),{},None
@@ -149,7 +150,7 @@ class Sending:
 # %% ../../nbs/22f_s3_multipart.ipynb #ead103c0
 def put_parts(
     s3:S3Requests, bucket:str, key:str,
-    parts:Iterable[bytes|bytearray], # at least 5 MiB each but the last; at least one
+    parts:Iterable[Content|bytearray], # at least 5 MiB each but the last; at least one
     headers:dict[str, str],
     conditions:dict[str, str],
     patience:Patience=Patience(), # with each part
