@@ -2524,6 +2524,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'objstore.listing': { 'objstore.listing.Page': ('listing.html#page', 'objstore/listing.py'),
                                   'objstore.listing.Times': ('listing.html#times', 'objstore/listing.py'),
                                   'objstore.listing.Times.__missing__': ('listing.html#times.__missing__', 'objstore/listing.py'),
+                                  'objstore.listing._after_first': ('listing.html#_after_first', 'objstore/listing.py'),
                                   'objstore.listing._apart': ('listing.html#_apart', 'objstore/listing.py'),
                                   'objstore.listing._has_blanks': ('listing.html#_has_blanks', 'objstore/listing.py'),
                                   'objstore.listing._in_words': ('listing.html#_in_words', 'objstore/listing.py'),

@@ -58,24 +58,30 @@ def _has_blanks(body):
     return any(body.find(blank, start) >= 0 for blank in (b'> ', b'>\n', b'>\r', b'>\t'))
 
 # %% ../nbs/09c_listing.ipynb #734d0753
-_leaf = r'<([\w-]+)>[^<>]*</\1>'
-_controls = bytes(range(32))
-
 def _apart(body, makers)->tuple[bytes, str, Iterable]: # the page without them, what they are called, and the texts of each by name
     "The entries that are like the first one, where all are."
-    whole,kinds = (body, '', ()),[name for name in makers if f'<{name}>'.encode() in body]
-    head,tag,tail = body.partition(f'</{kinds[0]}>'.encode()) if len(kinds) == 1 else (body, b'', b'')
-    if not (tag and body.isascii() and tail.translate(None, _controls) == tail): return whole
-    head,texts = (head + tag).decode(),tail.replace(b'&quot;', b'"').replace(b'&#34;', b'"').decode()
-    entry = head[head.find(f'<{kinds[0]}>'):]
-    names = re.findall(_leaf, entry)
-    if '&' in texts or ']]>' in texts or not re.fullmatch(r'(</?[\w-]+>)+', re.sub(_leaf, '', entry)): return whole
-    parts = re.split(re.sub(_leaf, r'<\1>([^<]*)</\1>', entry), texts)
+    kind,head,tail = _after_first(body, makers)
+    entry = head[head.find(f'<{kind}>'):]
+    names,is_simple = re.findall(_leaf, entry),re.fullmatch(r'(</?[\w-]+>)+', re.sub(_leaf, '', entry))
+    parts = re.split(re.sub(_leaf, r'<\1>([^<]*)</\1>', entry), tail) if is_simple else ['']
     *between,rest = parts[::len(names) + 1]
-    if any(between) or any(other in rest for other in (f'<{kinds[0]}', *(f'<{name}>' for name in names))): return whole
-    if '<!' in head + rest or '<?' in head[1:] + rest: return whole
+    frame,again = head + rest,(f'<{kind}', *(f'<{name}>' for name in names))
+    if not is_simple or any(between) or any(tag in rest for tag in again) or '<!' in frame or '<?' in frame[1:]: return body,'',()
     rows = zip(*(parts[place::len(names) + 1] for place in range(1, len(names) + 1)))
-    return (head + rest).encode(),kinds[0],(zip(names, row) for row in rows)
+    return frame.encode(),kind,(zip(names, row) for row in rows)
+
+_leaf = r'<([\w-]+)>[^<>]*</\1>'
+
+def _after_first(body, makers)->tuple[str, str, str]:
+    "What the entries are called, the page to the end of the first one, and the rest of it; all empty where that is not plain."
+    kinds = [name for name in makers if f'<{name}>'.encode() in body]
+    kind = kinds[0] if len(kinds) == 1 and body.isascii() else ''
+    head,tag,tail = body.partition(f'</{kind}>'.encode())
+    rest = tail.replace(b'&quot;', b'"').replace(b'&#34;', b'"')
+    is_plain = kind and not any(odd in rest for odd in (b'&', b']]>')) and rest.translate(None, _controls) == rest
+    return (kind, (head + tag).decode(), rest.decode()) if is_plain else ('', '', '')
+
+_controls = bytes(range(32))
 
 # %% ../nbs/09c_listing.ipynb #e976c1b8
 _broken_off = {'no element found', 'unclosed token', 'partial character', 'unclosed CDATA section'}
