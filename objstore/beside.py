@@ -15,8 +15,8 @@ from .stats import Stats
 
 # %% ../nbs/30d_beside.ipynb #43301d42
 _page = 1000 # items
-_long = 500  # items that a section is to have on the average
-_asks = 16   # prefixes that may be cut
+_mean_size = 500 # items of a section that is worth its request
+_most_cuts = 16  # requests
 
 def sections_of(
     bucket:Bucket,
@@ -25,9 +25,9 @@ def sections_of(
     wanted:int,    # sections that are enough
 )->list[Stats]:    # in key order: common prefixes, and the items between them
     "What together is all below `prefix`. Costs a request for each prefix that is looked at, sixteen at most, and none where no more than four pages are expected."
-    sections,most = [Stats(bucket.name, prefix, is_prefix=True)],min(expected // _long, _page - 1)
+    sections,most = [Stats(bucket.name, prefix, is_prefix=True)],min(expected // _mean_size, _page - 1)
     whole = deque(sections if expected > 4 * _page else ())
-    for _ in range(_asks):
+    for _ in range(_most_cuts):
         if not whole or len(sections) >= wanted: break
         cut = whole.popleft() # those that lie highest come first
         found = list(bucket.find_items(prefix=cut.key, delimiter='/', limit=most + 1))
@@ -38,14 +38,14 @@ def sections_of(
     return sections
 
 # %% ../nbs/30d_beside.ipynb #ee3ed302
-_ahead = 32 # pieces of a thousand that a listing may have ready
+_most_ready = 32 # pieces of 1,000 items, of each listing
 
 def find_beside(
     bucket:Bucket,
     prefix:str='',
-    expected:int=0, # items, as far as is known: fewer than five thousand are listed one page after another
+    expected:int=0, # items, as far as is known: up to 4,000 are listed one page after another
 )->Iterator[Stats]:
-    "All items below a prefix, as `find_items` gives them. Costs a request for each thousand of each section, and those of `sections_of`."
+    "All items below a prefix, in the order of their keys where the store lists so. Costs a request for each thousand of each section, and those of `sections_of`."
     at_once = bucket.store.listings_at_once
     sections = sections_of(bucket, prefix, expected, 4 * at_once) if at_once > 1 else [] # one may be longer than all others
     yield from _beside(bucket, sections, at_once) if len(sections) > 1 else bucket.find_items(prefix=prefix)
@@ -64,6 +64,6 @@ def _beside(bucket, sections, at_once):
         for listing in begun: listing.close()
 
 def _begun(items)->ReadAhead[Stats]:
-    listing = ReadAhead(items, most=_ahead)
+    listing = ReadAhead(items, most=_most_ready)
     listing.begin()
     return listing

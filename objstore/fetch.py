@@ -59,6 +59,7 @@ def fetch(
     fetches,there,rows = _sorted_out(fetches)
     problems = obstacles(fetches, there)
     if problems: raise ConfigError(f"{'; '.join(problems[:10])}{f'; and {len(problems) - 10} more' if problems[10:] else ''}: nothing was fetched")
+    rows |= {id(f): row_of(f, 'skipped') for f in fetches if f.sha256 and f.path in there and is_there(f, there[f.path])}
     todo = [f for f in fetches if id(f) not in rows]
     check_space(todo)
     if dry_run: rows |= {id(f): row_of(f, 'planned') for f in todo}
@@ -71,16 +72,17 @@ def fetch(
         return fetch([_fresh(f) for f in failed if f.path in paths], max_workers=max_workers, progress=progress, settled=settled)
     return Report([rows[id(f)] for f in fetches], again)
 
-# %% ../nbs/40h_fetch.ipynb #a5805150
-def _sorted_out(fetches)->tuple[list[Fetch], dict[str, os.stat_result], dict[int, Row]]: # all, what stands there, and the rows of those that it is
-    "Looked at as they come: a listing has its next page on the way meanwhile."
+# %% ../nbs/40h_fetch.ipynb #9cfb3041
+def _sorted_out(fetches)->tuple[list[Fetch], dict[str, os.stat_result], dict[int, Row]]:
+    "All fetches, what stands where their files are to be, and the rows of those that are there already, as far as can be told without reading."
     came,there,rows = [],{},{}
     for f,status in looked_at(fetches):
         came.append(f)
         if status: there[f.path] = status
-        if status and is_there(f, status): rows[id(f)] = row_of(f, 'skipped')
+        if status and not f.sha256 and is_there(f, status): rows[id(f)] = row_of(f, 'skipped')
     return came,there,rows
 
+# %% ../nbs/40h_fetch.ipynb #a5805150
 def _fresh(f):
     "The same fetch of what the object is now; of what it was, if it cannot be asked."
     try: return replace(f, stats=f.bucket.get_stats(f.stats.key))

@@ -40,14 +40,14 @@ class Fetch:
 # %% ../nbs/40c_fetch_plan.ipynb #59e40154
 def looked_at(fetches:Iterable[Fetch])->Iterator[tuple[Fetch, os.stat_result|None]]:
     "Each fetch, with what stands already where its file is to be."
-    holds:dict[str, bool] = {} # something, by folder
+    is_filled:dict[str, bool] = {} # by folder
     for f in fetches:
         folder = os.path.dirname(f.path)
-        if folder not in holds: holds[folder] = _holds_something(folder)
-        yield f,_status(f.path) if holds[folder] else None
+        if folder not in is_filled: is_filled[folder] = _holds_something(folder)
+        yield f,_status(f.path) if is_filled[folder] else None
 
 def found(fetches:Iterable[Fetch])->dict[str, os.stat_result]:
-    "What stands there, by path."
+    "What stands already where files are to be, by path."
     return {f.path: status for f,status in looked_at(fetches) if status}
 
 def _holds_something(folder)->bool:

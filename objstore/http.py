@@ -11,7 +11,7 @@ __all__ = ['T', 'key_path', 'query_string', 'as_header', 'as_text', 'checked_hea
 import os, re, sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from html import unescape
@@ -182,6 +182,7 @@ def _proxy(scheme, host):
     return proxy
 
 def _may_have_proxy():
+    "Is it worth 40 ms to load what knows? Windows and macOS keep proxies elsewhere, too."
     return sys.platform in ('win32', 'darwin') or any(name.lower().endswith('_proxy') for name in os.environ if name.lower() != 'no_proxy')
 
 # %% ../nbs/09b_http.ipynb #c8e9f2fc
@@ -216,7 +217,7 @@ class Connections:
     ):
         self.scheme,self.host,self.connect_timeout,self.read_timeout,self.ca_file,self.trust = scheme,host,connect_timeout,read_timeout,ca_file,trust
         self._pools_of:tuple[int|None, Any] = None,None # the process they belong to, and urllib3's pools
-        self._idle:dict[int, list] = {} # likewise
+        self._idle:dict[int, list] = {} # by process
 
     def send(self, method:str, url:str,
         headers:dict[str,str],
@@ -234,13 +235,14 @@ class Connections:
         "The proxy that the environment names for them; its URL may hold a password."
         return _proxy(self.scheme, self.host)
 
-    def idle(self)->list[Any]: # they can be closed
-        "What this process keeps open besides, for the next who needs one: take it out, and put it back when nothing is under way."
+    def idle(self)->list[Any]: # each has a `close`
+        "What another library's requests keep open here for the next of them, in this process: pop one, append it when nothing is under way."
         return self._idle.setdefault(os.getpid(), [])
 
     def close(self)->None:
         "Let go of the connections; the next request opens new ones."
-        while idle := self.idle(): idle.pop().close()
+        with suppress(IndexError): # somebody took the last
+            while True: self.idle().pop().close()
         pools,self._pools_of = self._pools_of[1],(None, None)
         if pools: pools.clear()
 

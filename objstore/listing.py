@@ -28,13 +28,15 @@ def read_xml(
     makers:dict[str, Callable[[], object]],   # called at the end of such an entry, to take from `texts` what is the entry's
 )->None:
     "Read a page from its beginning to its end. Raises `ObjStoreError`, `NetworkError` for half a page."
-    rest,name,rows = _apart(body, makers)
+    head,kind,entries,end = _apart(body, makers)
+    parser = _parser(head + end, texts, makers)
     def read():
-        _parser(rest, texts, makers).Parse(rest, True)
-        for row in rows:
-            texts.update(row)
-            makers[name]()
-    _in_words(read)
+        parser.Parse(head, False)
+        for entry in entries:
+            texts.update(entry)
+            makers[kind]()
+        parser.Parse(end, True)
+    _with_our_errors(read)
 
 def _parser(body, texts, makers):
     parser,text = pyexpat.ParserCreate('utf-8'),[]
@@ -58,35 +60,40 @@ def _has_blanks(body):
     return any(body.find(blank, start) >= 0 for blank in (b'> ', b'>\n', b'>\r', b'>\t'))
 
 # %% ../nbs/09c_listing.ipynb #734d0753
-def _apart(body, makers)->tuple[bytes, str, Iterable]: # the page without them, what they are called, and the texts of each by name
-    "The entries that are like the first one, where all are."
-    kind,head,tail = _after_first(body, makers)
-    entry = head[head.find(f'<{kind}>'):]
-    names,is_simple = re.findall(_leaf, entry),re.fullmatch(r'(</?[\w-]+>)+', re.sub(_leaf, '', entry))
-    parts = re.split(re.sub(_leaf, r'<\1>([^<]*)</\1>', entry), tail) if is_simple else ['']
-    *between,rest = parts[::len(names) + 1]
-    frame,again = head + rest,(f'<{kind}', *(f'<{name}>' for name in names))
-    if not is_simple or any(between) or any(tag in rest for tag in again) or '<!' in frame or '<?' in frame[1:]: return body,'',()
-    rows = zip(*(parts[place::len(names) + 1] for place in range(1, len(names) + 1)))
-    return frame.encode(),kind,(zip(names, row) for row in rows)
-
 _leaf = r'<([\w-]+)>[^<>]*</\1>'
-
-def _after_first(body, makers)->tuple[str, str, str]:
-    "What the entries are called, the page to the end of the first one, and the rest of it; all empty where that is not plain."
-    kinds = [name for name in makers if f'<{name}>'.encode() in body]
-    kind = kinds[0] if len(kinds) == 1 and body.isascii() else ''
-    head,tag,tail = body.partition(f'</{kind}>'.encode())
-    rest = tail.replace(b'&quot;', b'"').replace(b'&#34;', b'"')
-    is_plain = kind and not any(odd in rest for odd in (b'&', b']]>')) and rest.translate(None, _controls) == rest
-    return (kind, (head + tag).decode(), rest.decode()) if is_plain else ('', '', '')
-
 _controls = bytes(range(32))
+_longest_entry = 2**13 # bytes that are worth a pattern
+_beginning = re.compile(rb'(<\?[^<>]*\?>)?\s*<\w(?!.*<[!?])', re.S) # no comment, and nothing else that would hold all the rest
+
+def _apart(body, makers)->tuple[bytes, str, Iterable, bytes]: # what is before them, what they are called, the texts of each by name, what is behind them
+    "The entries that follow the first one and are like it."
+    kind,head,behind = _cut(body, makers)
+    first = head[head.find(f'<{kind}>'):]
+    tags = re.sub(_leaf, '', first)
+    names,hollow = re.findall(_leaf, first),re.findall(r'</([\w-]+)>', tags)[:-1] # of elements in one, with a text and without
+    if not kind or not re.fullmatch(r'(</?[\w-]+>)+', tags) or {kind, *hollow} & {*names}: return body,'',(),b''
+    parts = re.split(re.sub(_leaf, r'<\1>([^<]*)</\1>', first), behind)
+    *between,end = parts[::len(names) + 1]
+    if any(between): return body,'',(),b''
+    columns = [_quoted(parts[place::len(names) + 1]) for place in range(1, len(names) + 1)]
+    entries = (zip((*names, *hollow), (*texts, *[''] * len(hollow))) for texts in zip(*columns))
+    return head.encode(),kind,entries,end.encode()
+
+def _cut(body, makers)->tuple[str, str, str]:
+    "What entries are called, the page to the end of the first one, and what is behind it; all empty where that is not plain."
+    kind = next((name for name in makers if f'<{name}>'.encode() in body), '')
+    head,tag,behind = body.partition(f'</{kind}>'.encode())
+    is_short = bool(kind) and len(head) - head.find(f'<{kind}>'.encode()) < _longest_entry
+    is_plain = is_short and body.isascii() and _beginning.match(head) and not any(odd in behind for odd in (b']]>', b'> '))
+    if not is_plain or behind.translate(None, _controls) != behind or behind.count(b'&') != behind.count(b'&quot;') + behind.count(b'&#34;'): return '','',''
+    return kind,(head + tag).decode(),behind.decode()
+
+def _quoted(texts): return [text.replace('&quot;', '"').replace('&#34;', '"') for text in texts] if '&' in ''.join(texts) else texts
 
 # %% ../nbs/09c_listing.ipynb #e976c1b8
 _broken_off = {'no element found', 'unclosed token', 'partial character', 'unclosed CDATA section'}
 
-def _in_words(read):
+def _with_our_errors(read):
     try: return read()
     except pyexpat.ExpatError as e: reason = pyexpat.ErrorString(e.code)
     except KeyError as e: reason = f'an entry lacks its {e.args[0]}'

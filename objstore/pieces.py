@@ -9,8 +9,8 @@ __all__ = ['part_size', 'cut', 'part_size_for', 'Steady', 'opened', 'file_parts'
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from io import BufferedIOBase
 from itertools import chain
-from typing import BinaryIO
 from .payload import Content, Data, chunks, is_replayable
 
 # %% ../nbs/05a_pieces.ipynb #839cd957
@@ -23,6 +23,7 @@ def cut(
     for chunk in chunks:
         if not part and len(chunk) == size: yield chunk
         else: part = yield from _filled(part, memoryview(chunk), size)
+        del chunk # or it would be looked at while the next one is read
     if part: yield part
 
 def _filled(part, rest, size):
@@ -47,7 +48,7 @@ def part_size_for(
 # %% ../nbs/05a_pieces.ipynb #6c26374d
 class Steady:
     "Chunks whose bytes stay as they are for as long as somebody looks at them."
-    def __init__(self, chunks:Iterator[Content]): self._chunks = chunks
+    def __init__(self, chunks:Iterator[Content], size:int=0): self._chunks,self.size = chunks,size # bytes in all, where known
     def __iter__(self)->Iterator[Content]: return self._chunks
 
 # %% ../nbs/05a_pieces.ipynb #3df33d4a
@@ -61,26 +62,27 @@ def opened(
     first = next(parts, b'')
     second = next(parts, None) if len(first) == size else None
     if second is None: return first, iter(())
-    return None, chain([first, second], parts)
+    return None, chain(iter([first, second]), parts) # of a list itself they would be kept to the end
 
 def _known_size(data):
+    if isinstance(data, Steady): return data.size
     if isinstance(data, os.PathLike): return os.stat(data).st_size
     return memoryview(data).nbytes if isinstance(data, (bytes, bytearray, memoryview)) else 0
 
 # %% ../nbs/05a_pieces.ipynb #89a0dec2
 def file_parts(
-    file:BinaryIO, # a regular file
-    size:int=part_size, # bytes of a part
+    file:BufferedIOBase, # a regular file: what is read short, as of a pipe, would be a short part
+    size:int=part_size,  # bytes of a part
 )->Iterator[memoryview]:
-    "What is left of `file`, in parts that stay as they are for as long as somebody looks at them."
+    "What is left of `file` in parts, each as it is for as long as somebody looks at it. Costs memory for as many as are looked at at once."
     buffers:list[bytearray] = []
-    while filled := file.readinto(buffer := _unseen(buffers, size)): yield memoryview(buffer)[:filled] # type: ignore
+    while filled := file.readinto(buffer := _free_buffer(buffers, size)): yield memoryview(buffer)[:filled]
 
-def _unseen(buffers, size)->bytearray:
-    "One that nobody looks at; a new one, if all are looked at."
-    for one in buffers:
+def _free_buffer(buffers, size)->bytearray:
+    "One that no view is left of; a new one, if there is none."
+    for buffer in buffers:
         with suppress(BufferError):
-            one.append(one.pop())
-            return one
+            buffer.append(buffer.pop())
+            return buffer
     buffers.append(bytearray(size))
     return buffers[-1]

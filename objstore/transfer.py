@@ -15,6 +15,7 @@ from operator import attrgetter
 from os import PathLike
 from pathlib import Path
 from threading import Lock
+from .atomic import disk_error
 from .backend import coming
 from .between import check_matched, copy_items
 from .checksum import file_digest
@@ -28,7 +29,7 @@ from .keys import Filter, check_key, item_filter
 from .marks import is_marked
 from .parts import part_size
 from .payload import PutOptions
-from .pieces import Steady, file_parts
+from .pieces import Steady, file_parts, part_size_for
 from .report import Report, Row
 from .retry import tried
 from .stats import Stats
@@ -194,15 +195,15 @@ class _Uploads:
         digest.update(content)
         return self.bucket.store._put(self.bucket.name, check_key(key), content, _plainly)
 
-    def _send_large(self, path, key): return self.bucket.put(key, Steady(self._parts(path)))
+    def _send_large(self, path, key): return self.bucket.put(key, Steady(self._parts(path, part_size_for(self.sizes[key])), self.sizes[key]))
 
-    def _parts(self, path):
+    def _parts(self, path, size):
         with open(path, 'rb') as file:
             before = _state(file.fileno())
-            for part in file_parts(file):
+            for part in file_parts(file, size):
                 self.crew.check()
                 yield part
-                del part # or it would be looked at while the next is read
+                del part # or it would be looked at while the next one is read
             _check_unchanged(path, before, _state(file.fileno()))
 
     def _look(self, key, digest):
@@ -331,8 +332,10 @@ def sync(
     if not (delete and report.ok): return report
     if down: check_matched(*opened(source, prefix), None, report) # type: ignore
     extra = _extra_files(report, target) if down else _extra_keys(report, target, prefix)
-    removed = [Row(name, 'planned') for name in extra] if dry_run else _removed(extra, None if down else opened(target)[0]) # type: ignore
-    return Report([*report, *removed], report._again)
+    bucket = None if down else opened(target)[0] # type: ignore
+    removed = [Row(name, 'planned') for name in extra] if dry_run else _removed(extra, bucket)
+    def again(failed): return Report(_removed([row.key for row in failed], bucket), again) # all that was moved went well
+    return Report([*report, *removed], again)
 
 def _alike(source, target, prefix, how)->Report:
     "A prefix is a folder here: `data` is not `data2`."
@@ -353,6 +356,10 @@ def _extra_keys(report, target, prefix)->list[str]:
     return [item.key for item in bucket.find_items(prefix=before) if item.key not in kept and not item.key.startswith(linked)]
 
 def _removed(names, bucket)->list[Row]:
-    if bucket is not None: return list(bucket.remove_items(names))
-    for path in names: os.unlink(path)
-    return [Row(path, 'removed') for path in names]
+    return list(bucket.remove_items(names)) if bucket is not None else [_unlinked(path) for path in names]
+
+def _unlinked(path)->Row:
+    try: os.unlink(path)
+    except FileNotFoundError: pass
+    except OSError as e: return Row(path, 'failed', disk_error(e))
+    return Row(path, 'removed')

@@ -1,5 +1,7 @@
 "S3 listings hold what boto3's paginator holds, for any keys; a page that is broken is never a shorter list."
 import os, uuid
+from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
 import boto3
 import pytest
 from botocore.config import Config
@@ -9,6 +11,7 @@ from objstore.backends.s3_listing import key_versions, list_objects, list_versio
 from objstore.backends.s3_request import S3Endpoint, S3Requests
 from objstore.backends.s3_signing import Credentials
 from objstore.errors import ObjStoreError
+from tests.replies import Reply, replying
 
 odd = ['a b', 'a+b', 'a%20b', 'a%2Fb', 'ünï/ç∅de 🐈', '#?&+=', "<&>'\"", 'dir', 'dir/x', 'dir-1', 'dir.txt', 'x/y', 'A', 'a']
 odder = ['/a', 'a//b', 'dir/', '//', 'a/', ' ', ' a ', '\x01\x1f\x7f', '\u2028', '\ufffe', '\U0010fffd', ']]>', '&amp;', '\\']
@@ -18,9 +21,8 @@ lists_of_keys = st.lists(keys.filter(lambda key: {'.', '..'}.isdisjoint(key.spli
 
 class SmallPages(S3Requests):
     "The same service with pages of two, so that a few keys fill several."
-    def request(self, method, bucket='', key='', *, query=None, headers=None, body=b'', stream=False):
-        query = {**(query or {}), **({'max-keys': '2'} if query and not key else {})}
-        return super().request(method, bucket, key, query=query, headers=headers, body=body, stream=stream)
+    def signed(self, ask, bucket, key, *rest):
+        return super().signed(replace(ask, query={**ask.query, 'max-keys': '2'}) if ask.query and not key else ask, bucket, key, *rest)
 
 
 def keyring(): return Credentials(os.environ['AWS_ACCESS_KEY_ID'], os.environ['AWS_SECRET_ACCESS_KEY'])
@@ -119,3 +121,20 @@ def test_a_page_with_junk_in_it_is_whole_or_an_error(cut, junk):
     try: items = objects_page(page[:cut] + junk + page[cut:], 'lab').items
     except ObjStoreError: return
     assert len(items) == 2
+
+
+def test_both_sides_of_a_fork_read_a_listing_to_its_end():
+    entry = '<Contents><Key>{}</Key><Size>1</Size><LastModified>2026-11-28T00:00:00Z</LastModified></Contents>'
+    def reply(asked):
+        number = int(parse_qs(urlsplit(asked.target).query).get('continuation-token', ['0'])[0])
+        more = f'<IsTruncated>true</IsTruncated><NextContinuationToken>{number + 1}</NextContinuationToken>' if number < 9 else '<IsTruncated>false</IsTruncated>'
+        return Reply(body=f"<ListBucketResult>{''.join(entry.format(f'{number}-{n}') for n in range(9))}{more}</ListBucketResult>".encode())
+    with replying(reply) as server:
+        for _ in range(5):
+            listing = list_objects(S3Requests(S3Endpoint(server.url), keyring), 'lab')
+            first = next(listing).key # and the next page is on its way
+            child = os.fork()
+            keys = [first, *(item.key for item in listing)]
+            if not child: os._exit(len(set(keys)) != 90)
+            assert os.waitpid(child, 0)[1] == 0
+            assert len(set(keys)) == 90

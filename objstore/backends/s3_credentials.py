@@ -67,8 +67,9 @@ _talkative = ('botocore.auth', 'botocore.credentials', 'botocore.endpoint', 'bot
 
 def _scrub_record(record)->bool:
     record.msg,record.args = scrub(record.getMessage()),()
-    from traceback import format_exception
-    if record.exc_info: record.exc_info,record.exc_text = None,scrub(''.join(format_exception(*record.exc_info)).rstrip())
+    if record.exc_info:
+        from traceback import format_exception
+        record.exc_info,record.exc_text = None,scrub(''.join(format_exception(*record.exc_info)).rstrip())
     return True
 
 def boto3_session(

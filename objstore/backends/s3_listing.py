@@ -8,12 +8,14 @@ __all__ = ['objects_page', 'list_objects', 'versions_page', 'list_versions', 'ke
 # %% ../../nbs/22c_s3_listing.ipynb #2693dc33
 import re
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from html import unescape
 from itertools import chain, islice
 from operator import attrgetter
 from urllib.parse import unquote_plus
-from .s3_request import S3Requests, is_error, s3_error
+from .s3_request import S3Requests, is_error
 from .s3_signing import Request
+from ..errors import ObjStoreError
 from ..listing import Page, Times, odd_page, pages, read_xml
 from ..multi import Ask, chained
 from ..retry import Patience
@@ -26,7 +28,6 @@ def _decoded(text): return unquote_plus(text) if '%' in text or '+' in text else
 def _checked(texts, root, items):
     "Is this a whole page, and does more follow?"
     found = next(reversed(texts))
-    if found == 'Error': raise s3_error(200, texts.get('Code', ''), texts.get('Message', ''))
     if found != root: raise odd_page(f'its root is {found!r}')
     if not all(item.key for item in items): raise odd_page('a key is empty')
     if texts.get('IsTruncated') not in ('true', 'false'): raise odd_page('it does not say whether more follows')
@@ -58,11 +59,12 @@ def _ahead(s3, bucket, query)->Generator[tuple[dict[str, str], bytes], None, Non
     def ask(more): return Ask(more, 'GET', *s3.signed(Request('GET', '', '', '', {**query, **more}), bucket, ''), max_size=2**26)
     def following(answer):
         place = _next_place.search(answer.body)
-        return ask({'continuation-token':unescape(place[1].decode())}) if place else None
+        with suppress(ObjStoreError): # the usual way says why it cannot be signed, once this page is read
+            if place: return ask({'continuation-token':unescape(place[1].decode(errors='replace'))})
     for more,answer in chained(ask({}), following, s3.connections): yield more,answer.body
 
-def _come(ahead, more)->bytes:
-    "The page that was asked for so, or nothing; then nothing more comes."
+def _from_ahead(ahead, more)->bytes:
+    "The page at `more`, if it was asked for ahead and is one; otherwise nothing, and no more is asked for ahead."
     place,body = next(ahead, (None, b''))
     if place == more and not is_error(body): return body
     ahead.close()
@@ -76,14 +78,15 @@ def list_objects(s3:S3Requests, bucket:str, *,
     limit:int|None=None,        # at most so many items
     patience:Patience=Patience(), # with each page
 )->Iterator[Stats]:
-    """Items in the server's order, which on S3 is that of the keys; each page is fetched when it is read.
+    """Items in the server's order, which on S3 is that of the keys. Without `limit` a page is asked for while the one before is read.
 
-    Raises `NotFoundError` without the bucket. Costs a request (ListObjectsV2) for each thousand, and one more where it is left early."""
+    Raises `NotFoundError` without the bucket. Costs a request (ListObjectsV2) for each thousand; one more where it is left early,
+    or where a page did not come at the first asking."""
     query = {'list-type':'2', 'encoding-type':'url', 'max-keys':str(min(limit or 1000, 1000)), 'prefix':prefix,
         **({'delimiter':delimiter} if delimiter else {}), **({'start-after':start_after} if start_after else {})}
     ahead = _ahead(s3, bucket, query) if limit is None else None
     def fetch(more):
-        body = _come(ahead, more) if ahead else b''
+        body = _from_ahead(ahead, more) if ahead else b''
         page = objects_page(body or s3.request('GET', bucket, query={**query, **more}).body, bucket)
         is_all = not more and (page.more is None or len(page.items) == limit)
         if delimiter or is_all: page.items.sort(key=attrgetter('key'))
