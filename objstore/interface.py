@@ -104,7 +104,7 @@ class _Finding(_BucketVerbs):
         start_after:str|None=None,  # only keys after this one
         limit:int|None=None,        # at most so many items
     )->Iterator[Stats]:             # without metadata
-        "Items in key order, fetched as they are read. Costs a request for each thousand listed."
+        "Items in key order, fetched as they are read, on S3 a page ahead unless there is a `limit`. Costs a request for each thousand listed."
         wanted = item_filter(filter)
         if delimiter == '': raise ValueError("the delimiter is empty: leave it out or give one such as '/'")
         if limit is not None and limit < 0: raise ValueError(f'limit is {limit}: it counts items')
