@@ -37,7 +37,7 @@ def hasher(
     "A new digest. Raises `MissingDependencyError`, `ValueError` for a name that nobody knows."
     return Crc32c() if name == 'crc32c' else hashlib.new(name, usedforsecurity=False)
 
-def digest(name:str, content:bytes|memoryview)->str:
+def digest(name:str, content:Content)->str:
     "Hex digest of `content`."
     total = hasher(name)
     total.update(content)

@@ -67,14 +67,16 @@ _beginning = re.compile(rb'(<\?[^<>]*\?>)?\s*<\w(?!.*<[!?])', re.S) # no comment
 
 def _apart(body, makers)->tuple[bytes, str, Iterable, bytes]: # what is before them, what they are called, the texts of each by name, what is behind them
     "The entries that follow the first one and are like it."
+    whole = body,'',(),b''
     kind,head,behind = _cut(body, makers)
+    if not kind: return whole
     first = head[head.find(f'<{kind}>'):]
     tags = re.sub(_leaf, '', first)
     names,hollow = re.findall(_leaf, first),re.findall(r'</([\w-]+)>', tags)[:-1] # of elements in one, with a text and without
-    if not kind or not re.fullmatch(r'(</?[\w-]+>)+', tags) or {kind, *hollow} & {*names}: return body,'',(),b''
+    if not re.fullmatch(r'(</?[\w-]+>)+', tags) or {kind, *hollow} & {*names}: return whole
     parts = re.split(re.sub(_leaf, r'<\1>([^<]*)</\1>', first), behind)
     *between,end = parts[::len(names) + 1]
-    if any(between): return body,'',(),b''
+    if any(between): return whole
     columns = [_quoted(parts[place::len(names) + 1]) for place in range(1, len(names) + 1)]
     entries = (zip((*names, *hollow), (*texts, *[''] * len(hollow))) for texts in zip(*columns))
     return head.encode(),kind,entries,end.encode()

@@ -61,8 +61,8 @@ class ReadOptions:
         return min(self.start, end), end
 
 # %% ../nbs/05_payload.ipynb #6503c6eb
-Content = bytes|memoryview # what an engine gets: not copied where a library holds it
-Data = bytes|bytearray|memoryview|PathLike|BinaryIO|Iterable[Content] # what `put` takes
+Content = bytes|bytearray|memoryview # bytes that are passed on as they are, where a library holds them
+Data = Content|PathLike|BinaryIO|Iterable[Content] # what `put` takes
 
 # %% ../nbs/05_payload.ipynb #7ebd4b90
 def check_data(data:Data)->Data:

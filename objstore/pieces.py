@@ -17,7 +17,7 @@ from .payload import Content, Data, chunks, is_replayable
 def cut(
     chunks:Iterable[Content],
     size:int, # bytes of each part but the last
-)->Iterator[Content|bytearray]:
+)->Iterator[Content]:
     "The bytes of `chunks` in parts of one size; a chunk that is a part already is not copied."
     part = bytearray()
     for chunk in chunks:
@@ -54,7 +54,7 @@ class Steady:
 # %% ../nbs/05a_pieces.ipynb #3df33d4a
 def opened(
     data:Data,
-)->tuple[Content|bytearray|None, Iterator[Content|bytearray]]: # the whole data if it is small; else its parts
+)->tuple[Content|None, Iterator[Content]]: # the whole data if it is small; else its parts
     "Data ready to be put: in one piece, or in parts of 16 MiB or whatever 10,000 of them need."
     if isinstance(data, (bytes, bytearray)) and len(data) <= part_size: return data, iter(())
     size = part_size_for(_known_size(data))

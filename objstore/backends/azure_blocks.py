@@ -41,7 +41,7 @@ def _begun(job)->Future:
 
 # %% ../../nbs/24e_azure_blocks.ipynb #55932ad3
 def put_blocks(azure:AzureRequests, bucket:str, key:str,
-    parts:Iterable[Content|bytearray],      # at most 50,000, of at most 4,000 MiB each
+    parts:Iterable[Content],      # at most 50,000, of at most 4,000 MiB each
     headers:dict[str, str],     # of the object: content type, metadata
     conditions:dict[str, str],  # `If-Match` or `If-None-Match`: decided when the list is put
 )->tuple[Answer, int, str]:     # the answer to the list; bytes and MD5 in hex of the whole object

@@ -33,7 +33,7 @@ def condition(options:PutOptions)->tuple[dict[str, str], str]: # a query, and wh
     return {}, ''
 
 # %% ../../nbs/23d_gcs_upload.ipynb #c00ac959
-def put_whole(gcs:GCSRequests, bucket:str, key:str, content:Content|bytearray, options:PutOptions)->Stats:
+def put_whole(gcs:GCSRequests, bucket:str, key:str, content:Content, options:PutOptions)->Stats:
     "Store `content` in one request. Raises `IntegrityError` where other bytes were stored. Costs a request (objects.insert)."
     crc,(query,asked) = Crc32c(), condition(options)
     crc.update(content)
@@ -128,7 +128,7 @@ def put_data(gcs:GCSRequests, bucket:str, key:str, data:Data, options:PutOptions
     first,is_last = next(parts, (b'', True))
     return put_whole(gcs, bucket, key, first, options) if is_last else put_parts(gcs, bucket, key, first, parts, options, patience)
 
-def _with_last(parts:Iterable[Content|bytearray])->Iterator[tuple[Content|bytearray, bool]]:
+def _with_last(parts:Iterable[Content])->Iterator[tuple[Content, bool]]:
     held = None
     for part in parts:
         if held is not None: yield held, False
@@ -137,8 +137,8 @@ def _with_last(parts:Iterable[Content|bytearray])->Iterator[tuple[Content|bytear
 
 # %% ../../nbs/23d_gcs_upload.ipynb #dd0f6205
 def put_parts(gcs:GCSRequests, bucket:str, key:str,
-    first:Content|bytearray,
-    rest:Iterator[tuple[Content|bytearray, bool]], # the parts after it, and whether each is the last
+    first:Content,
+    rest:Iterator[tuple[Content, bool]], # the parts after it, and whether each is the last
     options:PutOptions,
     patience:Patience,                 # with each part
 )->Stats:

@@ -38,10 +38,10 @@ from ..stats import Stats
 # %% ../../nbs/22g_s3.ipynb #a5a44300
 class Source:
     "An iterator of bytes that knows how much it gave."
-    def __init__(self, parts:Iterator[Content|bytearray]): self._parts,self.size,self.stopped = parts,0,False
+    def __init__(self, parts:Iterator[Content]): self._parts,self.size,self.stopped = parts,0,False
     def stop(self): "Give no more."; self.stopped = True
-    def __iter__(self)->Iterator[Content|bytearray]: return self
-    def __next__(self)->Content|bytearray:
+    def __iter__(self)->Iterator[Content]: return self
+    def __next__(self)->Content:
         if self.stopped: raise KeyboardInterrupt
         part = next(self._parts)
         self.size += len(part)

@@ -119,8 +119,8 @@ at_once = 4 # parts
 class Sending:
     "Parts on their way, each in a thread."
     def __init__(self,
-        parts:Iterable[Content|bytearray],
-        send:Callable[[int, Content|bytearray], Any], # number from 1, and bytes
+        parts:Iterable[Content],
+        send:Callable[[int, Content], Any], # number from 1, and bytes
     ):
         self._parts,self._send = enumerate(parts, 1),send
         self._free,self._sent,self._error = Semaphore(at_once),{},None
@@ -150,7 +150,7 @@ class Sending:
 # %% ../../nbs/22f_s3_multipart.ipynb #ead103c0
 def put_parts(
     s3:S3Requests, bucket:str, key:str,
-    parts:Iterable[Content|bytearray], # at least 5 MiB each but the last; at least one
+    parts:Iterable[Content], # at least 5 MiB each but the last; at least one
     headers:dict[str, str],
     conditions:dict[str, str],
     patience:Patience=Patience(), # with each part

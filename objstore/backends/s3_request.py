@@ -195,7 +195,7 @@ class S3Requests:
     def request(self, method:str, bucket:str='', key:str='', *,
         query:dict[str,str]|None=None,   # such as `{'versionId':'…'}`; not yet encoded
         headers:dict[str,str]|None=None, # all of them are signed
-        body:Content|bytearray=b'',
+        body:Content=b'',
         stream:bool=False,               # leave the body to be read from `parts`
     )->Answer:
         "Send one request. Raises what `s3_error` says. Costs two requests where the bucket's region had to be learned."
@@ -222,7 +222,7 @@ class S3Requests:
         self.connections.close()
 
     def signed(self, ask:Request, bucket:str, key:str,
-        body:Content|bytearray=b'',
+        body:Content=b'',
         region:str='', # empty: that of the bucket, as far as is known
     )->tuple[str, dict[str, str]]: # URL and headers, which hold the proof of who asks
         "URL and headers to send; of `ask` only method, query and headers count. Raises `InvalidMetadataError`, and what the credentials raise."
